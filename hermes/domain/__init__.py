@@ -1,0 +1,1 @@
+"""The domain: events, folds, shapes. Pure; it imports nothing else of Hermes."""
