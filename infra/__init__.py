@@ -1,0 +1,1 @@
+"""Where Hermes runs: sandboxes, toolchains, embedded servers, blobs."""

@@ -1,0 +1,1 @@
+"""The log: topics, codec, and the reactions to it."""

@@ -1,0 +1,152 @@
+"""A role's state is the fold of a partition; this keeps one up to date and tells who listens.
+
+The fold is advanced by whoever reads: a loop of our own (`follow`) or Faust's doorbell
+(`advance`). Records folded already are skipped, a gap is read by the plain consumer first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from aiokafka.structs import ConsumerRecord
+
+from hermes.domain.events import Event, Recorded
+from hermes.errors import LogError, LogUnavailable
+from streams.log import LogWriter, PartitionReader, recorded
+
+VerdictT = TypeVar("VerdictT")
+VerdictT_co = TypeVar("VerdictT_co", covariant=True)
+
+
+class Foldable(Protocol[VerdictT_co]):
+    """A fold's state: `PoolState`, `RegistryState`."""
+
+    next_offset: int
+
+    def apply(self, record: Recorded, /) -> VerdictT_co:
+        """Fold the next record."""
+        ...
+
+
+StateT = TypeVar("StateT", bound=Foldable)  # type: ignore[type-arg]
+Listener = Callable[[Recorded, VerdictT], None]
+
+
+class LogFold(Generic[StateT, VerdictT]):
+    """The state, the reader that feeds it, and the callers that wait for their own events."""
+
+    def __init__(self, state: StateT, reader: PartitionReader, topic: str) -> None:
+        self.state = state
+        self.topic = topic
+        self._reader = reader
+        self._listeners: list[Listener[VerdictT]] = []
+        self._awaited: dict[str, asyncio.Future[VerdictT]] = {}
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._lock = asyncio.Lock()
+
+    def listen(self, listener: Listener[VerdictT]) -> Callable[[], None]:
+        """Call `listener` with every record folded from now on; returns how to stop that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def start(self) -> None:
+        """Fold everything up to the present end of the partition."""
+        await self._reader.start()
+        self._reader.seek(self.state.next_offset)
+        await self.advance(await self._reader.end_offset())
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        await self._reader.stop()
+
+    async def advance(self, offset: int) -> None:
+        """Fold up to (not including) `offset`. Raises LogUnavailable if the log cannot be read."""
+        async with self._lock:
+            if self.state.next_offset >= offset:
+                return
+            self._reader.seek(self.state.next_offset)
+            silent = 0
+            while self.state.next_offset < offset:
+                records = await self._reader.batch()
+                silent = 0 if records else silent + 1
+                if silent > 50:
+                    raise LogUnavailable(
+                        f"{self.topic} gives no record at {self.state.next_offset}"
+                    )
+                self._fold(records)
+
+    async def catch_up(self) -> None:
+        """Fold up to the partition's end as it is now."""
+        await self.advance(await self._reader.end_offset())
+
+    def take(self, record: ConsumerRecord) -> bool:
+        """Fold this record if it is the very next; False if a gap must be read first."""
+        if record.offset > self.state.next_offset:
+            return False
+        self._fold([record])
+        return True
+
+    async def follow(self) -> None:
+        """Fold for ever, as records come. Ends only by cancellation or a LogError."""
+        while True:
+            self._fold(await self._reader.batch(wait=1.0))
+
+    async def append(self, writer: LogWriter, key: str, event: Event) -> tuple[int, VerdictT]:
+        """Append and read on to the event itself: its offset and what the fold made of it.
+
+        Raises LogUnavailable if that takes too long; the event may still come to stand in the log.
+        """
+        future: asyncio.Future[VerdictT] = asyncio.get_running_loop().create_future()
+        self._awaited[event.id] = future
+        try:
+            position = await writer.append(self.topic, key, event)
+            verdict = await asyncio.wait_for(future, writer.timeout)
+        except TimeoutError:
+            raise LogUnavailable("the event was appended but could not be read back") from None
+        finally:
+            self._awaited.pop(event.id, None)
+        return position.offset, verdict
+
+    async def reached(self, offset: int, timeout: float) -> bool:
+        """Wait until the record at `offset` is folded; False after `timeout` seconds."""
+        if self.state.next_offset > offset:
+            return True
+        waiter = (offset, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        try:
+            await asyncio.wait_for(waiter[1], timeout)
+        except TimeoutError:
+            return False
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+        return True
+
+    def _fold(self, records: list[ConsumerRecord]) -> None:
+        for raw in records:
+            if raw.offset < self.state.next_offset:
+                continue
+            if raw.offset > self.state.next_offset and self.state.next_offset:
+                # Without transactions and compaction offsets have no holes: records are missing.
+                raise LogError(
+                    f"{self.topic}: offset {self.state.next_offset} is gone, next is {raw.offset}"
+                )
+            record = recorded(raw)
+            verdict = self.state.apply(record)
+            if isinstance(record.event, Event):
+                awaited = self._awaited.pop(record.event.id, None)
+                if awaited is not None and not awaited.done():
+                    awaited.set_result(verdict)
+            for listener in tuple(self._listeners):
+                listener(record, verdict)
+        if self._waiters:
+            self._wake()
+
+    def _wake(self) -> None:
+        passed = [w for w in self._waiters if w[0] < self.state.next_offset]
+        self._waiters = [w for w in self._waiters if w[0] >= self.state.next_offset]
+        for _, future in passed:
+            if not future.done():
+                future.set_result(None)

@@ -1,0 +1,227 @@
+"""The log itself: appending events, and reading a partition from any offset.
+
+Appends go through an idempotent producer with `acks=all`, which never gives up by itself; so each
+has a deadline of ours. After the deadline the append may still happen: `LogUnavailable` means
+unknown, and whoever retries uses the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+
+from hermes.domain import codec
+from hermes.domain.events import Event, EventData, Recorded
+from hermes.domain.ids import new_id
+from hermes.domain.resources import Position
+from hermes.errors import LogUnavailable
+from streams.topics import MAX_RECORD_BYTES
+
+START_PATIENCE = 60.0
+FETCH_BYTES = 8 * 1024 * 1024
+
+
+def new_event(
+    data: EventData,
+    actor: str,
+    *,
+    event_id: str | None = None,
+    cause: Event | None = None,
+    correlation_id: str | None = None,
+) -> Event:
+    """A fact in its envelope, occurred now."""
+    return Event(
+        id=event_id or new_id(),
+        kind=data.kind,
+        occurred_at=datetime.now(UTC),
+        actor=actor,
+        causation_id=cause.id if cause else None,
+        correlation_id=correlation_id or (cause.correlation_id if cause else None),
+        data=data,
+    )
+
+
+def recorded(record: ConsumerRecord) -> Recorded:
+    """A Kafka record as the folds take it. Raises LogError for a newer kind."""
+    key = record.key.decode("utf-8", "replace") if record.key else ""
+    return Recorded(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        log_time=record.timestamp,
+        key=key,
+        event=codec.decode(record.value),
+    )
+
+
+async def patiently(start: Any, what: str, patience: float = START_PATIENCE) -> None:
+    """Await `start()` until it succeeds: roles start beside the servers that they need."""
+    deadline = asyncio.get_running_loop().time() + patience
+    while True:
+        try:
+            await start()
+            return
+        except (KafkaError, OSError) as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise LogUnavailable(
+                    f"{what} did not answer in {patience:.0f} s: {error}"
+                ) from None
+            await asyncio.sleep(0.1)
+
+
+class LogWriter:
+    """Appends records. One per process for events; another, batching, for output."""
+
+    def __init__(self, bootstrap: str, *, timeout: float, batch_bytes: int = 64 * 1024) -> None:
+        self.timeout = timeout
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=bootstrap,
+            enable_idempotence=True,
+            acks="all",
+            max_request_size=MAX_RECORD_BYTES,
+            max_batch_size=batch_bytes,
+            metadata_max_age_ms=30_000,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Connect, with patience. Raises LogUnavailable."""
+        await patiently(self._producer.start, "Kafka")
+
+    async def stop(self) -> None:
+        """Flush what can be flushed and disconnect, within the deadline."""
+        try:
+            await asyncio.wait_for(self._producer.stop(), self.timeout)
+        except (TimeoutError, KafkaError):
+            return
+
+    async def send(
+        self,
+        topic: str,
+        key: str,
+        value: bytes,
+        *,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+    ) -> asyncio.Future[Any]:
+        """Hand a record over, in order; the future resolves when the broker acknowledged it."""
+        try:
+            return await asyncio.wait_for(
+                self._producer.send(
+                    topic, value, key=key.encode(), partition=partition, headers=headers or []
+                ),
+                self.timeout,
+            )
+        except (TimeoutError, KafkaError) as error:
+            raise LogUnavailable(f"{topic} took no record: {error!r}") from None
+
+    async def acknowledged(self, future: asyncio.Future[Any]) -> Position:
+        """Where a sent record stands. Raises LogUnavailable after the deadline."""
+        try:
+            meta = await asyncio.wait_for(asyncio.shield(future), self.timeout)
+        except (TimeoutError, KafkaError) as error:
+            raise LogUnavailable(
+                f"the append was not acknowledged in {self.timeout:.0f} s: {error!r}"
+            ) from None
+        return Position(meta.topic, meta.partition, meta.offset)
+
+    async def append(self, topic: str, key: str, event: Event) -> Position:
+        """Append one event and await the acknowledgement; whoever acts waits for the fold."""
+        return await self.acknowledged(await self.send(topic, key, codec.encode(event)))
+
+    async def partitions(self, topic: str) -> list[int]:
+        """The topic's partitions."""
+        try:
+            found = await asyncio.wait_for(self._producer.partitions_for(topic), self.timeout)
+        except (TimeoutError, KafkaError) as error:
+            raise LogUnavailable(f"{topic}: {error!r}") from None
+        return sorted(found)
+
+
+class PartitionReader:
+    """Reads one partition from any offset, without a consumer group."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        partition: int = 0,
+        *,
+        max_wait_ms: int = 100,
+        min_bytes: int = 1,
+    ) -> None:
+        self._tp = TopicPartition(topic, partition)
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=max_wait_ms,
+            fetch_min_bytes=min_bytes,
+            max_partition_fetch_bytes=FETCH_BYTES,
+            metadata_max_age_ms=30_000,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Connect, with patience, and stand at the start of the partition."""
+        await patiently(self._consumer.start, "Kafka")
+        self._consumer.assign([self._tp])
+        self.seek(0)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._consumer.stop()
+
+    def seek(self, offset: int) -> None:
+        """Read on from `offset`."""
+        self._consumer.seek(self._tp, offset)
+
+    async def end_offset(self) -> int:
+        """The offset that the next record will get. Raises LogUnavailable."""
+        try:
+            return int((await self._consumer.end_offsets([self._tp]))[self._tp])
+        except KafkaError as error:
+            raise LogUnavailable(f"{self._tp}: {error!r}") from None
+
+    async def beginning_offset(self) -> int:
+        """The first offset that is still kept. Raises LogUnavailable."""
+        try:
+            return int((await self._consumer.beginning_offsets([self._tp]))[self._tp])
+        except KafkaError as error:
+            raise LogUnavailable(f"{self._tp}: {error!r}") from None
+
+    async def batch(self, wait: float = 0.2, most: int = 5000) -> list[ConsumerRecord]:
+        """The next records, at most `most`; an empty list after `wait` seconds without any."""
+        found = await self._consumer.getmany(
+            self._tp, timeout_ms=int(wait * 1000), max_records=most
+        )
+        return list(found.get(self._tp, ()))
