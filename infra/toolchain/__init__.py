@@ -1,0 +1,15 @@
+"""Compilers for functions: finds them, installs CUDA's, and says what a build sandbox needs."""
+
+from infra.toolchain.cuda_install import install_cuda
+from infra.toolchain.find import require_toolchain, toolchain_for
+from infra.toolchain.model import Bind, InstallFailed, Toolchain, ToolchainMissing
+
+__all__ = [
+    "Bind",
+    "InstallFailed",
+    "Toolchain",
+    "ToolchainMissing",
+    "install_cuda",
+    "require_toolchain",
+    "toolchain_for",
+]

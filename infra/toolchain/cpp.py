@@ -1,0 +1,41 @@
+"""The host's C++ compiler and make."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from infra.toolchain.model import Toolchain, ToolchainMissing
+from infra.toolchain.probe import digest_of, output_of
+
+ADVICE = "Install g++ and make, on Debian and Ubuntu with: apt install g++ make"
+
+
+def find_cpp() -> Toolchain:
+    """The host's g++ and make; raises `ToolchainMissing`."""
+    compiler = _required("g++")
+    make = _required("make")
+    version = output_of(compiler, "-dumpfullversion")
+    make_version = output_of(make, "--version")
+    if version is None or make_version is None:
+        broken = compiler if version is None else make
+        raise ToolchainMissing("cpp", f"{broken} does not run", ADVICE)
+    # g++ is a driver: what it produces is decided by the programs that it calls.
+    parts = [
+        Path((output_of(compiler, f"-print-prog-name={name}") or "").strip())
+        for name in ("cc1plus", "as", "ld")
+    ]
+    on_path = [Path(shutil.which(part) or part) for part in parts]
+    return Toolchain(
+        name="cpp",
+        version=version.strip(),
+        digest=digest_of([compiler, make, *on_path], version, make_version.splitlines()[0]),
+        root=str(compiler.parent.parent),
+    )
+
+
+def _required(program: str) -> Path:
+    found = shutil.which(program)
+    if found is None:
+        raise ToolchainMissing("cpp", f"{program} is not on this machine", ADVICE)
+    return Path(found).resolve()
