@@ -50,30 +50,26 @@ async def unpack_in_subprocess(
         (staging / "package").rename(target)
         return package
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
 
 
 async def _ask(
     source: Path, target: Path | None, limits: ArchiveLimits, timeout: float
 ) -> UnpackedPackage:
-    request = Request(
-        str(source.absolute()),
-        str(target.absolute()) if target else None,
-        limits,
-        math.ceil(timeout),
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", _WORKER,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        # An empty environment: the server's holds its database's password.
-        env={"PYTHONPATH": str(Path(hermes.__file__).parents[1])},
-        cwd="/",
-    )  # fmt: skip
+    request = Request(str(target) if target else None, limits, math.ceil(timeout))
+    with await asyncio.to_thread(source.open, "rb") as archive:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-P", "-m", _WORKER, msgspec.json.encode(request).decode()),
+            stdin=archive,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            # An empty environment: the server's holds its database's password.
+            env={"PYTHONPATH": str(Path(hermes.__file__).parents[1])},
+        )
     try:
         async with asyncio.timeout(timeout):
-            out, err = await process.communicate(msgspec.json.encode(request))
+            out, err = await process.communicate()
     except TimeoutError:
         raise broken_archive(f"takes longer than {timeout:g} seconds to read") from None
     finally:

@@ -1,14 +1,17 @@
-"""The process that reads strangers' archives for a server: `python -m hermes.packages.unpack_worker`.
+"""The process that reads one stranger's archive for a server.
 
-One request on stdin, one answer on stdout, then it ends. It holds no secrets and gives up, before
-it reads a byte, what it does not need; if a parser fails after all, this process alone fails.
+`python -m hermes.packages.unpack_worker REQUEST`, the archive on stdin, the answer on stdout. It
+holds no secrets and gives up, before it reads a byte, what it does not need; if a parser fails
+after all, this process alone fails.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -19,12 +22,12 @@ from hermes.packages.errors import ArchiveError, ConfigError
 
 _MEMORY = 1024 * 1024 * 1024
 _OPEN_FILES = 64
+_NOBODY = 65534
 
 
 class Request(msgspec.Struct, frozen=True):
     """What to read and under which bounds; without `target` it is only checked."""
 
-    source: str
     target: str | None
     limits: ArchiveLimits
     cpu_seconds: int
@@ -46,16 +49,18 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 Answer = Accepted | Refused
 
 
-def answer(request: Request) -> Answer:
+def answer(request: Request, source: BinaryIO) -> Answer:
     """Read the archive; what its sender did wrong becomes part of the answer."""
     try:
         if request.target is None:
-            return Accepted(validate(Path(request.source), request.limits))
-        return Accepted(unpack(Path(request.source), Path(request.target), request.limits))
+            return Accepted(validate(source, request.limits))
+        return Accepted(unpack(source, Path(request.target), request.limits))
     except ConfigError as error:
         return Refused("config", error.problems)
     except ArchiveError as error:
         return Refused("archive", error.problems)
+    except MemoryError:
+        return Refused("archive", [FieldProblem("archive", "takes too much memory to read")])
 
 
 def confine(request: Request) -> None:
@@ -68,15 +73,20 @@ def confine(request: Request) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(what)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, most))
+        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (bound, bound))
+    if request.target is None and os.geteuid() == 0:
+        # Only checking touches no file, so root's rights are of no use.
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
 
 
 def main() -> None:
     """Serve one request."""
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
+    request = msgspec.json.decode(sys.argv[1], type=Request)
     confine(request)
-    sys.stdout.buffer.write(msgspec.json.encode(answer(request)))
+    sys.stdout.buffer.write(msgspec.json.encode(answer(request, sys.stdin.buffer)))
 
 
 if __name__ == "__main__":
