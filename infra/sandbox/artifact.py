@@ -1,0 +1,88 @@
+"""Judge and take over what a build left behind, once its sandbox is dead."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from hermes.errors import UserError
+from infra.sandbox import tree
+from infra.sandbox.port import MIB
+
+MAX_BYTES = 512 * MIB
+MAX_FILES = 10_000
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class BuildRefused(UserError):
+    """The build left something that cannot be run"""
+
+    code = "build_refused"
+    status = 422
+
+
+def inspect_build(
+    work: Path, handler: str, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES
+) -> None:
+    """Check a built folder; make the handler executable if the Makefile forgot to.
+
+    The handler must be a regular file, reached without links, and a program (ELF) or a script (#!).
+    Raises BuildRefused with a sentence for the user.
+    """
+    folder = os.open(work, _FOLDER)
+    try:
+        _measure(folder, max_bytes, max_files)
+        _check_handler(folder, handler)
+    finally:
+        os.close(folder)
+
+
+def take_over(work: Path, target: Path) -> None:
+    """Copy an inspected folder into the new folder `target`, with modes 0755 and 0644 only.
+
+    Links within become copies of their files. Raises BuildRefused for what cannot be kept.
+    """
+    target.mkdir(mode=0o755)
+    source, copied = os.open(work, _FOLDER), os.open(target, _FOLDER)
+    try:
+        tree.copy(source, copied)
+    except OSError as error:
+        raise BuildRefused(str(error)) from error
+    finally:
+        os.close(source)
+        os.close(copied)
+
+
+def _measure(folder: int, max_bytes: int, max_files: int) -> None:
+    size = files = 0
+    try:
+        for entry in tree.walk(folder):
+            files += 1
+            size += entry.status.st_size if stat.S_ISREG(entry.status.st_mode) else 0
+            if files > max_files:
+                raise BuildRefused(f"the build left more than {max_files} files")
+            if size > max_bytes:
+                raise BuildRefused(f"the build left more than {max_bytes // MIB} MiB")
+    except OSError as error:
+        raise BuildRefused(str(error)) from error
+
+
+def _check_handler(folder: int, handler: str) -> None:
+    parts = Path(handler).parts
+    if not parts or Path(handler).is_absolute() or ".." in parts:
+        raise BuildRefused(f"handler {handler!r} is not a path below the function's folder")
+    try:
+        fd = tree.open_file(folder, handler, links=False)
+    except OSError as error:
+        raise BuildRefused(f"no handler after make: {error}") from error
+    try:
+        head = os.pread(fd, 4, 0)
+        if head != b"\x7fELF" and not head.startswith(b"#!"):
+            raise BuildRefused(
+                f"handler {handler!r} is neither a program (ELF) nor a script that starts with #!"
+            )
+        os.fchmod(fd, 0o755)
+    finally:
+        os.close(fd)

