@@ -2,10 +2,9 @@
 
 from infra.toolchain.cuda_install import install_cuda
 from infra.toolchain.find import require_toolchain, toolchain_for
-from infra.toolchain.model import Bind, InstallFailed, Toolchain, ToolchainMissing
+from infra.toolchain.model import InstallFailed, Toolchain, ToolchainMissing
 
 __all__ = [
-    "Bind",
     "InstallFailed",
     "Toolchain",
     "ToolchainMissing",

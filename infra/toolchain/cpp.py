@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from infra.toolchain.model import Toolchain, ToolchainMissing
+from infra.toolchain.model import SANDBOX_PATH, Toolchain, ToolchainMissing
 from infra.toolchain.probe import digest_of, output_of
 
 ADVICE = "Install g++ and make, on Debian and Ubuntu with: apt install g++ make"
@@ -25,17 +25,19 @@ def find_cpp() -> Toolchain:
         Path((output_of(compiler, f"-print-prog-name={name}") or "").strip())
         for name in ("cc1plus", "as", "ld")
     ]
-    on_path = [Path(shutil.which(part) or part) for part in parts]
+    on_path = [Path(shutil.which(part, path=SANDBOX_PATH) or part) for part in parts]
     return Toolchain(
         name="cpp",
         version=version.strip(),
         digest=digest_of([compiler, make, *on_path], version, make_version.splitlines()[0]),
         root=str(compiler.parent.parent),
+        env={"PATH": SANDBOX_PATH},
     )
 
 
 def _required(program: str) -> Path:
-    found = shutil.which(program)
+    # Not along our own PATH: a build sees /usr, and nothing from elsewhere.
+    found = shutil.which(program, path=SANDBOX_PATH)
     if found is None:
-        raise ToolchainMissing("cpp", f"{program} is not on this machine", ADVICE)
+        raise ToolchainMissing("cpp", f"{program} is not in this machine's /usr", ADVICE)
     return Path(found).resolve()

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from infra.toolchain.cpp import find_cpp
-from infra.toolchain.model import Bind, Toolchain, ToolchainMissing
+from infra.toolchain.model import SANDBOX_PATH, Toolchain, ToolchainMissing
 from infra.toolchain.probe import digest_of, output_of
 
 #: Where a toolkit outside /usr stands inside a sandbox: the same on every host, and it tells a
@@ -93,14 +93,13 @@ def nvcc_version(nvcc: Path) -> str | None:
 def _toolchain(root: Path, version: str, *contents: str) -> Toolchain:
     # Sandboxes show /usr as it is; a toolkit anywhere else is shown at a place of its own.
     inside = str(root) if root.is_relative_to("/usr") else SANDBOX_ROOT
-    binds = () if inside == str(root) else (Bind(source=str(root), target=inside),)
+    binds = () if inside == str(root) else ((str(root), inside),)
     return Toolchain(
         name="cuda",
         version=version,
         digest=digest_of((), *contents),
         root=str(root),
-        path=(f"{inside}/bin",),
-        env={"CUDA_HOME": inside, "CUDA_PATH": inside},
+        env={"PATH": f"{inside}/bin:{SANDBOX_PATH}", "CUDA_HOME": inside, "CUDA_PATH": inside},
         run_env={"LD_LIBRARY_PATH": f"{inside}/lib64"},
         ro_binds=binds,
     )

@@ -6,12 +6,8 @@ import msgspec
 
 from hermes.errors import ServerFault, Unavailable
 
-
-class Bind(msgspec.Struct, frozen=True):
-    """A folder of the host, shown read-only inside the sandbox at another path."""
-
-    source: str
-    target: str
+#: Where a sandbox, which shows the host's /usr, finds programs.
+SANDBOX_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,14 +21,13 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     #: Where it lies on the host.
     root: str
-    #: Folders to put in front of PATH in a build, as paths inside the sandbox.
-    path: tuple[str, ...] = ()
-    #: Further variables of a build.
-    env: dict[str, str] = {}
+    #: Variables of a build, PATH among them, with paths as they are inside the sandbox.
+    env: dict[str, str]
     #: Variables that a run of the built program needs if it links the toolchain's libraries.
     run_env: dict[str, str] = {}
-    #: What a sandbox shows beyond the host's /usr, in builds and in runs.
-    ro_binds: tuple[Bind, ...] = ()
+    #: What a sandbox shows read-only beyond the host's /usr, in builds and in such runs: pairs of a
+    #: path on the host and the path inside.
+    ro_binds: tuple[tuple[str, str], ...] = ()
 
 
 class ToolchainMissing(Unavailable):

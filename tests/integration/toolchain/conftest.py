@@ -1,0 +1,35 @@
+"""CUDA, really installed: fetched once per run of the tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.toolchain import InstallFailed, install_cuda
+
+
+@pytest.fixture(scope="session")
+def cuda_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hermes home into which the pinned CUDA toolkit was installed."""
+    home = tmp_path_factory.mktemp("cuda-home")
+    try:
+        install_cuda(home, print)
+    except InstallFailed as error:
+        if index_answers():
+            raise
+        pytest.skip(f"NOT TRIED, the Python package index cannot be reached: {error}")
+    return home
+
+
+def index_answers() -> bool:
+    """Whether pip can ask its index about a package at all."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "pip", "index", "versions", "pip"],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    return asked.returncode == 0
