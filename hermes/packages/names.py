@@ -85,7 +85,9 @@ class NameSpace:
             (self._folders if folder else self._files)[key] = path
         elif other != path:
             return _collision(other)
-        elif not folder or key in self._files or path in self._listed:
+        elif folder != (key in self._folders):
+            return "is both a file and a folder"
+        elif not folder or path in self._listed:
             return "is in the archive twice"
         if folder:
             self._listed.add(path)
