@@ -1,0 +1,1 @@
+"""The `hermes` command. It speaks HTTP only, and imports late so that it starts fast."""

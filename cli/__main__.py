@@ -1,0 +1,5 @@
+"""`python -m cli` is `hermes`."""
+
+from cli.main import main
+
+main()
