@@ -14,13 +14,17 @@ import msgspec
 from hermes.errors import FieldProblem
 from hermes.packages.archive_limits import ARTIFACT_LIMITS, SOURCE_LIMITS, ArchiveLimits
 from hermes.packages.byte_stream import ExactReader, gunzip, plain
-from hermes.packages.config import CONFIG_NAME, MAX_CONFIG_BYTES, FunctionConfig, parse_config
+from hermes.packages.config import (
+    CONFIG_NAME,
+    MAKEFILE_NAME,
+    MAX_CONFIG_BYTES,
+    FunctionConfig,
+    parse_config,
+)
 from hermes.packages.errors import ArchiveError, broken_archive
 from hermes.packages.names import NameSpace, path_problem, shown
 from hermes.packages.tar_stream import Entry, read_entries
 from hermes.packages.tree_writer import TreeWriter
-
-MAKEFILE = "Makefile"
 
 _MAX_PROBLEMS = 20
 
@@ -98,7 +102,7 @@ class _Scan:
 
     def require_root_files(self) -> None:
         """A function has its config and its Makefile at the root."""
-        for name in (CONFIG_NAME, MAKEFILE):
+        for name in (CONFIG_NAME, MAKEFILE_NAME):
             if name not in self._paths:
                 self._problem(name, f"is missing at the root of the archive{self._hint(name)}")
         self._raise_problems()

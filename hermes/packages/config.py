@@ -16,6 +16,7 @@ from hermes.packages.reference import NAME, VERSION
 from hermes.packages.strict_json import JsonError, JsonObject, parse_json
 
 CONFIG_NAME = "hermes.config.json"
+MAKEFILE_NAME = "Makefile"
 MAX_CONFIG_BYTES = 64 * 1024
 
 _COMPUTE_CAPABILITY = re.compile(r"[1-9][0-9]?\.[0-9]\Z")

@@ -7,11 +7,9 @@ import stat
 from pathlib import Path
 
 from hermes.errors import FieldProblem
+from hermes.packages.descriptors import open_below, open_root
 from hermes.packages.fields import clean_path
-from hermes.packages.names import path_problem
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+from hermes.packages.names import path_problem, shown
 
 
 def check_handler(folder: Path, handler: str) -> FieldProblem | None:
@@ -22,27 +20,27 @@ def check_handler(folder: Path, handler: str) -> FieldProblem | None:
     build runs any more.
     """
     path = clean_path(handler)
-    problem = path_problem(path) or _problem(folder, path.split("/"))
-    return None if problem is None else FieldProblem("handler", f"`{handler}` {problem}")
+    problem = path_problem(path) or _problem(folder, path)
+    return None if problem is None else FieldProblem("handler", f"`{shown(handler)}` {problem}")
 
 
-def _problem(folder: Path, components: list[str]) -> str | None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _problem(folder: Path, path: str) -> str | None:
+    root = open_root(folder)
     try:
-        for position, name in enumerate(components, start=1):
-            inner = os.open(name, _FILE if position == len(components) else _FOLDER, dir_fd=fd)
-            os.close(fd)
-            fd = inner
+        fd = open_below(root, path)
+    except FileNotFoundError:
+        return "is not there after make: does the Makefile build it under this name?"
+    except OSError:
+        return "is not a regular file, or lies behind a link"
+    finally:
+        os.close(root)
+    try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
             return "is not a regular file"
         if not mode & 0o111:
             return "is not executable: add `chmod +x` to the Makefile"
         start = os.read(fd, 4)
-    except FileNotFoundError:
-        return "is not there after make: does the Makefile build it under this name?"
-    except OSError:
-        return "is not a regular file, or lies behind a link"
     finally:
         os.close(fd)
     if start != b"\x7fELF" and not start.startswith(b"#!"):

@@ -8,8 +8,7 @@ from hermes.errors import FieldProblem
 from hermes.packages.errors import FolderError
 
 IGNORE_NAME = ".hermesignore"
-
-_MAX_BYTES = 256 * 1024
+MAX_IGNORE_BYTES = 256 * 1024
 
 #: Says of a path relative to the folder (a folder's ends in `/`) whether it stays out.
 Ignored = Callable[[str], bool]
@@ -22,8 +21,8 @@ def read_ignore(data: bytes | None) -> Ignored:
     """
     if data is None:
         return _ignored_always
-    if len(data) > _MAX_BYTES:
-        raise FolderError([FieldProblem(IGNORE_NAME, f"is larger than {_MAX_BYTES} bytes")])
+    if len(data) > MAX_IGNORE_BYTES:
+        raise FolderError([FieldProblem(IGNORE_NAME, f"is larger than {MAX_IGNORE_BYTES} bytes")])
     try:
         lines = data.decode("utf-8").splitlines()
     except UnicodeDecodeError:

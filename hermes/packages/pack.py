@@ -9,15 +9,18 @@ import msgspec
 
 from hermes.errors import FieldProblem
 from hermes.packages.archive_limits import SOURCE_LIMITS, ArchiveLimits
-from hermes.packages.config import CONFIG_NAME, MAX_CONFIG_BYTES, FunctionConfig, parse_config
+from hermes.packages.config import (
+    CONFIG_NAME,
+    MAKEFILE_NAME,
+    MAX_CONFIG_BYTES,
+    FunctionConfig,
+    parse_config,
+)
 from hermes.packages.errors import FolderError
-from hermes.packages.ignore import IGNORE_NAME, read_ignore
+from hermes.packages.ignore import IGNORE_NAME, MAX_IGNORE_BYTES, read_ignore
 from hermes.packages.tar_writer import GzipSink, HashingSink, write_end, write_entry
 from hermes.packages.tree_reader import Found, TreeReader
 
-MAKEFILE = "Makefile"
-
-_MAX_IGNORE_BYTES = 256 * 1024
 _LARGEST = 5
 
 
@@ -43,7 +46,7 @@ def pack(folder: Path, target: BinaryIO, limits: ArchiveLimits = SOURCE_LIMITS) 
     """
     with TreeReader(folder) as tree:
         config = _read_config(tree)
-        ignored = read_ignore(tree.read_small(IGNORE_NAME, _MAX_IGNORE_BYTES))
+        ignored = read_ignore(tree.read_small(IGNORE_NAME, MAX_IGNORE_BYTES))
         found = tree.walk(ignored, limits.entries)
         _require_root_files(tree, found)
         _require_size(sum(entry.size for entry in found), limits.unpacked, found)
@@ -71,7 +74,7 @@ def _read_config(tree: TreeReader) -> FunctionConfig:
 def _require_root_files(tree: TreeReader, found: list[Found]) -> None:
     packed = {entry.path for entry in found if not entry.folder}
     problems = []
-    for name in (CONFIG_NAME, MAKEFILE):
+    for name in (CONFIG_NAME, MAKEFILE_NAME):
         if name in packed:
             continue
         if tree.read_small(name, 0) is None:

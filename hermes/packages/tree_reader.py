@@ -10,14 +10,12 @@ from pathlib import Path
 import msgspec
 
 from hermes.errors import FieldProblem
+from hermes.packages.descriptors import FOLDER, open_below, open_root
 from hermes.packages.errors import FolderError
 from hermes.packages.names import MAX_DEPTH, NameSpace, path_problem, shown
 
 _PIECE = 256 * 1024
 _MAX_PROBLEMS = 20
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Without O_NONBLOCK, a named pipe put in a file's place would hold the reader for ever.
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -34,27 +32,23 @@ class TreeReader:
 
     def __init__(self, root: Path) -> None:
         try:
-            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._root = open_root(root)
         except OSError as error:
             reason = error.strerror or "cannot be read"
             raise FolderError(
                 [FieldProblem(shown(str(root)), f"{reason}: name a folder")]
             ) from None
 
-    def close(self) -> None:
-        """Let go of the folder."""
-        os.close(self._root)
-
     def __enter__(self) -> TreeReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        os.close(self._root)
 
     def read_small(self, name: str, most: int) -> bytes | None:
         """A file at the root, up to `most` + 1 bytes of it; None if there is none."""
         try:
-            fd = os.open(name, _FILE, dir_fd=self._root)
+            fd = open_below(self._root, name)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -93,7 +87,10 @@ class TreeReader:
 
     def contents(self, file: Found) -> Iterator[bytes]:
         """The file's bytes. Raises FolderError if it is no longer as it was found."""
-        fd = self._open_file(file.path)
+        try:
+            fd = open_below(self._root, file.path)
+        except OSError as error:
+            raise _cannot_read(file.path, error) from None
         try:
             status = os.fstat(fd)
             left = file.size
@@ -134,7 +131,7 @@ class TreeReader:
             yield path, status
             if folder and path.count("/") < MAX_DEPTH:
                 try:
-                    inner = os.open(name, _FOLDER, dir_fd=fd)
+                    inner = os.open(name, FOLDER, dir_fd=fd)
                 except OSError as error:
                     reason = error.strerror or "cannot be read"
                     problems.append(FieldProblem(shown(path), reason))
@@ -144,27 +141,13 @@ class TreeReader:
                 finally:
                     os.close(inner)
 
-    def _open_file(self, path: str) -> int:
-        *folders, name = path.split("/")
-        fd = os.dup(self._root)
-        try:
-            for folder in folders:
-                inner = os.open(folder, _FOLDER, dir_fd=fd)
-                os.close(fd)
-                fd = inner
-            return os.open(name, _FILE, dir_fd=fd)
-        except OSError as error:
-            raise _cannot_read(path, error) from None
-        finally:
-            os.close(fd)
-
 
 def _kind_problem(mode: int) -> str | None:
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
     if stat.S_ISLNK(mode):
-        return "is a symbolic link: put a copy of the file in its place, or ignore it"
-    return "is a device, pipe or socket: remove it, or ignore it"
+        return "is a symbolic link: packages hold files and folders, so put a copy in its place"
+    return "is a device, pipe or socket: packages hold files and folders, so remove it"
 
 
 def _cannot_read(path: str, error: OSError) -> FolderError:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from hermes.packages.descriptors import FOLDER, open_root
+
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -20,7 +21,7 @@ class TreeWriter:
     """
 
     def __init__(self, root: Path) -> None:
-        self._fds = [os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+        self._fds = [open_root(root)]
         self._open: list[str] = []
 
     def __enter__(self) -> TreeWriter:
@@ -67,8 +68,8 @@ def _make_folder(name: str, parent: int) -> int:
     try:
         os.mkdir(name, 0o700, dir_fd=parent)
     except FileExistsError:
-        return os.open(name, _FOLDER, dir_fd=parent)
-    fd = os.open(name, _FOLDER, dir_fd=parent)
+        return os.open(name, FOLDER, dir_fd=parent)
+    fd = os.open(name, FOLDER, dir_fd=parent)
     os.fchmod(fd, 0o755)
     return fd
 
