@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from infra.toolchain.model import SANDBOX_PATH, Toolchain, ToolchainMissing
+from infra.sandbox.command import PATH as SANDBOX_PATH
+from infra.toolchain.model import Toolchain, ToolchainMissing
 from infra.toolchain.probe import digest_of, output_of
 
 ADVICE = "Install g++ and make, on Debian and Ubuntu with: apt install g++ make"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from infra.sandbox.command import PATH as SANDBOX_PATH
 from infra.toolchain.cpp import find_cpp
-from infra.toolchain.model import SANDBOX_PATH, Toolchain, ToolchainMissing
+from infra.toolchain.model import Toolchain, ToolchainMissing
 from infra.toolchain.probe import digest_of, output_of
 
 #: Where a toolkit outside /usr stands inside a sandbox: the same on every host, and it tells a

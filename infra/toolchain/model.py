@@ -6,9 +6,6 @@ import msgspec
 
 from hermes.errors import ServerFault, Unavailable
 
-#: Where a sandbox, which shows the host's /usr, finds programs.
-SANDBOX_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 
 class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
     """A compiler for one language, and what a sandbox must show so that a Makefile finds it."""

@@ -1,0 +1,1 @@
+"""What `hermes doctor` looks at, a function per check; each may take its time or raise."""
