@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from aiokafka.structs import ConsumerRecord
-
 from hermes.domain.events import Event, Recorded
 from hermes.errors import LogError, LogUnavailable
 from streams.log import LogWriter, PartitionReader, recorded
@@ -75,13 +73,13 @@ class LogFold(Generic[StateT, VerdictT]):
                     raise LogUnavailable(
                         f"{self.topic} gives no record at {self.state.next_offset}"
                     )
-                self._fold(records)
+                self._fold([recorded(raw) for raw in records])
 
     async def catch_up(self) -> None:
         """Fold up to the partition's end as it is now."""
         await self.advance(await self._reader.end_offset())
 
-    def take(self, record: ConsumerRecord) -> bool:
+    def take(self, record: Recorded) -> bool:
         """Fold this record if it is the very next; False if a gap must be read first."""
         if record.offset > self.state.next_offset:
             return False
@@ -91,7 +89,7 @@ class LogFold(Generic[StateT, VerdictT]):
     async def follow(self) -> None:
         """Fold for ever, as records come. Ends only by cancellation or a LogError."""
         while True:
-            self._fold(await self._reader.batch(wait=1.0))
+            self._fold([recorded(raw) for raw in await self._reader.batch(wait=1.0)])
 
     async def append(self, writer: LogWriter, key: str, event: Event) -> tuple[int, VerdictT]:
         """Append and read on to the event itself: its offset and what the fold made of it.
@@ -124,16 +122,16 @@ class LogFold(Generic[StateT, VerdictT]):
                 self._waiters.remove(waiter)
         return True
 
-    def _fold(self, records: list[ConsumerRecord]) -> None:
-        for raw in records:
-            if raw.offset < self.state.next_offset:
+    def _fold(self, records: list[Recorded]) -> None:
+        for record in records:
+            if record.offset < self.state.next_offset:
                 continue
-            if raw.offset > self.state.next_offset and self.state.next_offset:
+            if record.offset > self.state.next_offset:
                 # Without transactions and compaction offsets have no holes: records are missing.
                 raise LogError(
-                    f"{self.topic}: offset {self.state.next_offset} is gone, next is {raw.offset}"
+                    f"{self.topic}: offset {self.state.next_offset} is gone, "
+                    f"the next is {record.offset}"
                 )
-            record = recorded(raw)
             verdict = self.state.apply(record)
             if isinstance(record.event, Event):
                 awaited = self._awaited.pop(record.event.id, None)

@@ -207,10 +207,15 @@ class PartitionReader:
 
     async def end_offset(self) -> int:
         """The offset that the next record will get. Raises LogUnavailable."""
+        return await self.end_offset_of(self._tp.topic, self._tp.partition)
+
+    async def end_offset_of(self, topic: str, partition: int) -> int:
+        """The same for any partition. Raises LogUnavailable."""
+        tp = TopicPartition(topic, partition)
         try:
-            return int((await self._consumer.end_offsets([self._tp]))[self._tp])
+            return int((await self._consumer.end_offsets([tp]))[tp])
         except KafkaError as error:
-            raise LogUnavailable(f"{self._tp}: {error!r}") from None
+            raise LogUnavailable(f"{tp}: {error!r}") from None
 
     async def beginning_offset(self) -> int:
         """The first offset that is still kept. Raises LogUnavailable."""

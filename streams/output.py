@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal, cast
 
 import msgspec
+from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
 Stream = Literal["stdin", "stdout", "stderr"]
@@ -63,3 +64,8 @@ def chunk(record: ConsumerRecord) -> Chunk | None:
         )
     except (KeyError, ValueError, UnicodeError):
         return None
+
+
+def partition_of(execution_id: str, partitions: int) -> int:
+    """The output partition of an execution, by Kafka's own rule, so any producer agrees."""
+    return int(murmur2(execution_id.encode()) & 0x7FFFFFFF) % partitions

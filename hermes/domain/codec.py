@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -65,10 +65,14 @@ def decode(value: bytes | None) -> Event | Malformed:
         return Malformed(f"{envelope.kind}: {error}")
     if envelope.occurred_at.tzinfo is None:
         return Malformed("occurred_at has no time zone")
+    try:
+        occurred_at = envelope.occurred_at.astimezone(UTC)
+    except OverflowError:
+        return Malformed("occurred_at lies outside the calendar")
     return Event(
         id=envelope.id,
         kind=envelope.kind,
-        occurred_at=envelope.occurred_at,
+        occurred_at=occurred_at,
         actor=envelope.actor,
         causation_id=envelope.causation_id,
         correlation_id=envelope.correlation_id,

@@ -44,6 +44,17 @@ class GpuHold(msgspec.Struct, frozen=True):
     incarnation: str
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """What is remembered of an ended execution: enough to answer a build's registration."""
+
+    status: str
+    outcome: str | None
+    exit_code: int | None = None
+    reason: str | None = None
+    artifact_sha256: str | None = None
+    toolchain: str | None = None
+
+
 class Applied(msgspec.Struct, frozen=True):
     """What a record did: the execution after it, or why it changed nothing."""
 
@@ -57,7 +68,7 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class PoolState(msgspec.Struct, kw_only=True):
-    """See the module. `ended` maps ids of the last days to their outcome or `rejected`."""
+    """See the module. `ended` has the executions of the last days by id."""
 
     pool: str
     topic: str
@@ -68,7 +79,7 @@ class PoolState(msgspec.Struct, kw_only=True):
     superseded: int = 0
     malformed: int = 0
     live: dict[str, ExecutionState] = msgspec.field(default_factory=dict)
-    ended: dict[str, str] = msgspec.field(default_factory=dict)
+    ended: dict[str, Ended] = msgspec.field(default_factory=dict)
     agents: dict[str, AgentState] = msgspec.field(default_factory=dict)
     gpus: dict[str, GpuHold] = msgspec.field(default_factory=dict)
 
@@ -141,7 +152,14 @@ class PoolState(msgspec.Struct, kw_only=True):
         self._keep_gpus(data, after)
         if after.terminal:
             del self.live[execution_id]
-            self.ended[execution_id] = after.outcome or after.status
+            self.ended[execution_id] = Ended(
+                after.status,
+                after.outcome,
+                after.exit_code,
+                after.reason,
+                after.built_artifact,
+                after.toolchain,
+            )
             self._forget_old()
         else:
             self.live[execution_id] = after

@@ -1,0 +1,201 @@
+"""Who runs what, decided purely: first come, first served, over slots, memory and GPUs.
+
+The scheduler gives the fold, which agents are alive, and its own decisions that the fold has not
+seen yet; it gets decisions back. Nothing here reads a clock or the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from hermes.domain.execution import ExecutionState
+from hermes.domain.pool import AgentState, PoolState
+from hermes.domain.resources import Gpu, GpuRequest
+
+MAX_ATTEMPTS = 10
+"""Also attempts that never started end somewhere."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Hand the execution's next attempt to this agent, with these GPUs."""
+
+    execution: ExecutionState
+    agent: AgentState
+    gpus: tuple[str, ...]
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """It waits, and this is why."""
+
+    execution: ExecutionState
+    reason: str
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """No agent of this pool could ever run it."""
+
+    execution: ExecutionState
+    reason: str
+
+
+class End(msgspec.Struct, frozen=True):
+    """Nothing is left to run: it was cancelled in time, or its attempts are used up."""
+
+    execution: ExecutionState
+    outcome: str
+    reason: str
+
+
+Decision = Place | Wait | Reject | End
+
+
+class _Free:
+    """What an agent has left while one plan is made."""
+
+    def __init__(self, agent: AgentState) -> None:
+        self.agent = agent
+        self.slots = agent.inventory.slots
+        self.memory = agent.inventory.memory
+        self.gpus = {gpu.uuid: gpu for gpu in agent.inventory.gpus}
+
+    def take(self, execution: ExecutionState, gpus: Iterable[str]) -> None:
+        self.slots -= 1
+        self.memory -= execution.limits.memory
+        for uuid in gpus:
+            self.gpus.pop(uuid, None)
+
+
+def plan(state: PoolState, alive: set[str], pending: Mapping[str, Place | None]) -> list[Decision]:
+    """Decisions for everything that waits.
+
+    `alive` names the agents whose heartbeat is fresh; `pending` has the decisions already appended
+    but not folded, by execution id (None for those that place nothing).
+    """
+    waiting = [
+        execution
+        for execution in state.live.values()
+        if execution.status in ("requested", "queued") and execution.id not in pending
+    ]
+    if not waiting:
+        return []
+    free = _capacity(state, alive, pending)
+    waiting.sort(key=lambda execution: execution.requested.offset)
+    return [
+        decision
+        for execution in waiting
+        if (decision := _decide(execution, state, free)) is not None
+    ]
+
+
+def _capacity(
+    state: PoolState, alive: set[str], pending: Mapping[str, Place | None]
+) -> list[_Free]:
+    free = {
+        name: _Free(agent)
+        for name, agent in state.agents.items()
+        if agent.state == "online" and name in alive
+    }
+    for execution in state.live.values():
+        current = execution.current
+        if current is not None and current.agent in free:
+            free[current.agent].take(execution, current.gpus)
+    for uuid, hold in state.gpus.items():
+        if hold.agent in free:
+            free[hold.agent].gpus.pop(uuid, None)
+    for place in pending.values():
+        if place is not None and place.agent.agent in free:
+            free[place.agent.agent].take(place.execution, place.gpus)
+    return list(free.values())
+
+
+def _decide(execution: ExecutionState, state: PoolState, free: list[_Free]) -> Decision | None:
+    if execution.cancel_requested_at is not None:
+        return End(execution, "cancelled", "cancelled before it ran")
+    spent = _spent(execution)
+    if spent is not None:
+        return End(execution, "lost", spent)
+    # The least loaded agent first, so that work spreads.
+    for agent in sorted(free, key=lambda one: -one.slots):
+        gpus = _fitting_gpus(execution.gpu, agent.gpus.values())
+        if agent.slots > 0 and agent.memory >= execution.limits.memory and gpus is not None:
+            agent.take(execution, gpus)
+            return Place(execution, agent.agent, gpus)
+    return _why_not(execution, state, bool(free))
+
+
+def _spent(execution: ExecutionState) -> str | None:
+    lost = [attempt for attempt in execution.attempts if attempt.status == "lost"]
+    started = [attempt for attempt in lost if attempt.started_at is not None]
+    if len(started) > execution.retries or len(lost) >= MAX_ATTEMPTS:
+        return f"attempt {lost[-1].attempt} was lost: {lost[-1].reason}"
+    return None
+
+
+def _why_not(execution: ExecutionState, state: PoolState, some_alive: bool) -> Decision | None:
+    known = [agent for agent in state.agents.values() if agent.state == "online"]
+    if not known or not some_alive:
+        reason = f"no agent is online in pool {state.pool}"
+    elif not any(_could_ever(execution, agent) for agent in known):
+        return Reject(execution, _never(execution, state.pool))
+    elif execution.gpu is not None:
+        reason = "every fitting GPU is busy"
+    else:
+        reason = "every agent is busy"
+    if execution.status == "queued" and execution.reason == reason:
+        return None
+    if execution.attempts and execution.status == "queued":
+        return None  # its reason is the lost attempt, which says more
+    return Wait(execution, reason)
+
+
+def _could_ever(execution: ExecutionState, agent: AgentState) -> bool:
+    return (
+        agent.inventory.memory >= execution.limits.memory
+        and _fitting_gpus(execution.gpu, agent.inventory.gpus) is not None
+    )
+
+
+def _never(execution: ExecutionState, pool: str) -> str:
+    if execution.gpu is None:
+        return f"no agent of pool {pool} has {execution.limits.memory} bytes of memory"
+    wanted = execution.gpu
+    details = [f"{wanted.count} GPU" + ("s" if wanted.count > 1 else "")]
+    if wanted.name:
+        details.append(f"named {wanted.name}")
+    if wanted.memory:
+        details.append(f"with at least {wanted.memory} bytes of memory")
+    if wanted.compute_capability:
+        details.append(f"of compute capability {wanted.compute_capability} or more")
+    return f"no agent of pool {pool} has {', '.join(details)}"
+
+
+def _fitting_gpus(request: GpuRequest | None, gpus: Iterable[Gpu]) -> tuple[str, ...] | None:
+    """UUIDs of as many fitting GPUs as asked for, smallest memory first; None if too few fit."""
+    if request is None:
+        return ()
+    fitting = sorted(
+        (gpu for gpu in gpus if gpu_fits(gpu, request)), key=lambda gpu: (gpu.memory, gpu.uuid)
+    )
+    if len(fitting) < request.count:
+        return None
+    return tuple(gpu.uuid for gpu in fitting[: request.count])
+
+
+def gpu_fits(gpu: Gpu, request: GpuRequest) -> bool:
+    """Whether the GPU has what the request asks for at least."""
+    return (
+        gpu.memory >= (request.memory or 0)
+        and fnmatchcase(gpu.name.lower(), (request.name or "*").lower())
+        and _capability(gpu.compute_capability) >= _capability(request.compute_capability or "0.0")
+    )
+
+
+def _capability(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return (
+        int(major) if major.isascii() and major.isdigit() else 0,
+        int(minor) if minor.isascii() and minor.isdigit() else 0,
+    )

@@ -1,0 +1,98 @@
+"""`python -m streams.agent`: the agent's process."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hermes.domain.ids import new_id
+from hermes.domain.pool import Applied, PoolState
+from hermes.readiness import report_ready
+from hermes.runtime import run_role, serve
+from hermes.settings import Settings
+from infra.blobs import BlobStore
+from infra.sandbox.bubblewrap import BubblewrapSandbox
+from streams.agent.artifacts import ArtifactCache
+from streams.agent.host import Host
+from streams.agent.inventory import take_inventory
+from streams.agent.role import Agent
+from streams.agent.stdin import InputSource
+from streams.doorbell import Doorbell
+from streams.fold import LogFold
+from streams.log import LogWriter, PartitionReader, patiently
+from streams.topics import Topics, ensure_topics
+
+OUTPUT_BATCH = 1024 * 1024
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve `settings.pool` as `settings.agent` until `stop`."""
+    folder = settings.home / "agents" / settings.agent
+    spool = folder / "spool"
+    spool.mkdir(parents=True, exist_ok=True)
+    sandbox = BubblewrapSandbox(settings.agent)
+    await sandbox.open()
+    await sandbox.reap(())
+    blobs = BlobStore(settings.blobs_url)
+    artifacts = ArtifactCache(folder / "artifacts", blobs)
+    artifacts.open()
+    topics = Topics(settings.topic_prefix)
+    topic = topics.executions(settings.pool)
+    output_topic = topics.output(settings.pool)
+    inventory = await asyncio.to_thread(take_inventory, settings)
+    await patiently(lambda: ensure_topics(settings, settings.pool), "Kafka")
+    events = LogWriter(settings.bootstrap, timeout=settings.append_timeout)
+    output = LogWriter(
+        settings.bootstrap, timeout=settings.append_timeout, batch_bytes=OUTPUT_BATCH
+    )
+    await events.start()
+    await output.start()
+    reader = PartitionReader(settings.bootstrap, topic)
+    fold: LogFold[PoolState, Applied] = LogFold(
+        PoolState(pool=settings.pool, topic=topic), reader, topic
+    )
+    await fold.start()
+    incarnation = new_id()
+    host = Host(
+        settings=settings,
+        incarnation=incarnation,
+        fold=fold,
+        events=events,
+        output=output,
+        output_topic=output_topic,
+        output_ends=[
+            await reader.end_offset_of(output_topic, partition)
+            for partition in await output.partitions(output_topic)
+        ],
+        sandbox=sandbox,
+        blobs=blobs,
+        artifacts=artifacts,
+        inputs=InputSource(settings.bootstrap, blobs, spool),
+        spool=spool,
+    )
+    agent = Agent(host, topics.heartbeats(settings.pool), inventory)
+    # A group of its own for each boot: there is no old member to wait for.
+    doorbell = Doorbell(
+        f"{settings.topic_prefix}-agent-{settings.agent}-{incarnation}",
+        settings.bootstrap,
+        [fold],
+        agent.ring,
+    )
+    await agent.join()
+    await doorbell.start()
+    report_ready()
+    reason = "crashed"
+    try:
+        await serve(stop, [agent.tick(), agent.heartbeats(), doorbell.watch()])
+        reason = "stopped"
+    finally:
+        await agent.leave(reason)
+        await doorbell.stop()
+        await sandbox.close()
+        await host.inputs.close()
+        await fold.stop()
+        await output.stop()
+        await events.stop()
+
+
+if __name__ == "__main__":
+    run_role("agent", main)
