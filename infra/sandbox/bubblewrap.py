@@ -20,7 +20,7 @@ from infra.sandbox import cgroup_layouts, mounts, promises, seccomp, spawn, tree
 from infra.sandbox.cgroups import ControlGroups
 from infra.sandbox.command import Places, enclosure, launcher
 from infra.sandbox.guard_client import Guard
-from infra.sandbox.parts import Parts
+from infra.sandbox.parts import SHM_BYTES, Parts
 from infra.sandbox.pipes import Pipes
 from infra.sandbox.port import MIB, Guarantee, SandboxError, SandboxLimits, SandboxSpec
 from infra.sandbox.running import BubblewrapRun
@@ -91,7 +91,11 @@ class BubblewrapSandbox:
             etc=self._folder / "etc",
             function=parts.function,
             work=parts.work,
+            tmp=parts.tmp,
+            shm=parts.shm,
             tmp_bytes=parts.tmp_bytes,
+            shm_bytes=SHM_BYTES,
+            extra_ro_binds=parts.extra_ro_binds,
         )
         rlimits = {} if parts.group else _rlimits(limits, bool(spec.gpu_devices))
         pipes = Pipes(parts.user)

@@ -16,21 +16,21 @@ from pathlib import Path
 
 import msgspec
 
-from infra.sandbox.port import MIB, SandboxSpec
+from infra.sandbox.port import SandboxSpec
 from infra.sandbox.skeleton import USER_ID
 
 STDERR, STATUS, GO, FILTER = 3, 4, 5, 6
-SHM_BYTES = 64 * MIB
 OPEN_FILES = 1024
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
-# A shell as process 1 takes no signal from inside its own process namespace, collects orphans, and
-# when it exits the kernel kills whatever the program left behind. Nothing of ours is passed on. The
+# A shell as process 1 takes no signal from inside its own process namespace (but those it handles,
+# hence the trap), collects orphans, and when it exits the kernel kills whatever the program left
+# behind. Nothing of ours is passed on. The
 # subshell becomes the program; with a plain call the shell's words on a death by signal, from which
 # `ending` learns of it, would go to the program's stderr.
 _PROCESS_ONE = (
-    f"echo ready >&{STATUS}; read -r go <&{GO} || exit 125; "
-    f'(exec "$@" 2>&{STDERR} {STDERR}>&- {STATUS}>&- {GO}<&-); '
+    f"trap '' INT QUIT; echo ready >&{STATUS}; read -r go <&{GO} || exit 125; "
+    f'(trap - INT QUIT; exec "$@" 2>&{STDERR} {STDERR}>&- {STATUS}>&- {GO}<&-); '
     f'echo "exit $?" >&{STATUS}'
 )
 
@@ -41,12 +41,17 @@ _HIDDEN_IN_PROC = ("kcore", "keys", "key-users", "kallsyms", "timer_list", "sche
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the pieces of one sandbox lie on the host. `work` None: a tmpfs of bwrap's own."""
+    """Where the pieces of one sandbox lie on the host. A writable one that is None becomes a tmpfs
+    of bwrap's own, which bounds bytes, not files."""
 
     etc: Path
     function: Path | None
     work: Path | None
+    tmp: Path | None
+    shm: Path | None
     tmp_bytes: int
+    shm_bytes: int
+    extra_ro_binds: tuple[tuple[str, str], ...] = ()
 
 
 def launcher(
@@ -91,22 +96,25 @@ def enclosure(
     args += ["--dev", "/dev"]
     for device in spec.gpu_devices:
         args += ["--dev-bind", device, device]
-    args += ["--perms", "1777", "--size", str(SHM_BYTES), "--tmpfs", "/dev/shm"]  # noqa: S108
-    args += ["--perms", "1777", "--size", str(places.tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108
+    args += _writable(places.shm, "/dev/shm", places.shm_bytes)  # noqa: S108
+    args += _writable(places.tmp, "/tmp", places.tmp_bytes)  # noqa: S108
     if spec.gpu_devices:
         args += ["--ro-bind", "/sys", "/sys"]
-    for host, inside in spec.extra_ro_binds:
+    for host, inside in places.extra_ro_binds:
         args += ["--ro-bind", host, inside]
     if places.function is not None:
         args += ["--ro-bind", str(places.function), "/fn"]
-    if places.work is not None:
-        args += ["--bind", str(places.work), "/work"]
-    else:
-        args += ["--perms", "0700", "--size", str(spec.limits.work_bytes), "--tmpfs", "/work"]
+    args += _writable(places.work, "/work", spec.limits.work_bytes)
     args += ["--chdir", "/work", "--remount-ro", "/dev", "--remount-ro", "/"]
     args += ["--seccomp", str(FILTER), "--"]
     limits = "".join(f"ulimit -{letter} {value}; " for letter, value in rlimits.items())
     return [*args, "/bin/sh", "-c", limits + _PROCESS_ONE, "sh", *spec.argv]
+
+
+def _writable(host: Path | None, inside: str, size: int) -> list[str]:
+    if host is not None:
+        return ["--bind", str(host), inside]
+    return ["--perms", "1777", "--size", str(size), "--tmpfs", inside]
 
 
 def _environment(spec: SandboxSpec) -> dict[str, str]:

@@ -1,0 +1,131 @@
+"""Programs that look or reach out of the sandbox."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support.sandboxes import Runner
+
+HOST_PATHS = """
+/etc/shadow /etc/gshadow /etc/ssh/sshd_config /etc/hostname /etc/passwd:w /etc/machine-id
+/root /root/.bashrc /home /var /var/run/docker.sock /run/docker.sock /run/hermes-sandbox /mnt /srv
+/opt /sys /sys/fs/cgroup /sys/kernel/debug /boot
+/proc/kcore /proc/kmsg /proc/keys /proc/timer_list /proc/1/root/etc/shadow
+/proc/sysrq-trigger:w /proc/sys/kernel/core_pattern:w /proc/sys/kernel/hostname:w
+/proc/sys/vm/drop_caches:w /proc/sys/user/max_user_namespaces:w
+/dev/mem /dev/kmsg /dev/vda /dev/sda /dev/kvm /dev/fuse /dev/vsock /dev/userfaultfd
+/dev/net/tun /dev/loop-control /dev/nvidia0 /fn/normal:w /usr/bin/env:w
+""".split()  # noqa: SIM905
+
+REFUSALS = {
+    "No such file or directory",
+    "Permission denied",
+    "Read-only file system",
+    "Operation not permitted",
+    "empty",
+}
+
+
+async def test_the_hosts_files_are_out_of_sight(runner: Runner, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of another tenant")
+    secret.chmod(0o644)
+    outcome = await runner.run("look", *HOST_PATHS, str(secret))
+    assert len(outcome.steps) == len(HOST_PATHS) + 1
+    reached = {path: how for path, how in outcome.steps.items() if how not in REFUSALS}
+    assert reached == {}
+
+
+async def test_a_program_sees_itself_and_nothing_of_the_agent(runner: Runner) -> None:
+    outcome = await runner.run("look", ":self", env={"GIVEN": "1"})
+    steps = outcome.steps
+    assert int(steps["processes"]) == 2, "process 1 of the sandbox and the program"
+    assert steps["descriptors"] == "0"
+    assert steps["uid"] == "1000"
+    assert steps["foreign"] == "0"
+    for capabilities in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
+        assert int(steps[capabilities], 16) == 0
+    assert steps["NoNewPrivs"] == "1"
+    assert steps["Seccomp"] == "2"
+    names = {line[4:] for line in outcome.stdout.decode().splitlines() if line.startswith("env=")}
+    assert names == {"PATH", "HOME", "LANG", "TMPDIR", "USER", "PWD", "GIVEN"}
+
+
+async def test_an_inheritable_descriptor_of_the_agent_stays_out(runner: Runner) -> None:
+    leaky = os.open("/etc/shadow", os.O_RDONLY)
+    os.set_inheritable(leaky, True)
+    try:
+        outcome = await runner.run("look", ":self")
+    finally:
+        os.close(leaky)
+    assert outcome.steps["descriptors"] == "0"
+
+
+async def test_the_host_user_is_neither_root_nor_the_agents(runner: Runner) -> None:
+    spec = runner.spec("linger", "sleep", stdin=os.open(os.devnull, os.O_RDONLY))
+    prepared = await runner.sandbox.prepare(spec)
+    try:
+        prepared.go()
+        pids = [
+            int(pid)
+            for group in Path("/sys/fs/cgroup").glob(f"pids/**/{spec.name}")
+            for pid in (group / "cgroup.procs").read_text().split()
+        ]
+        environments = [Path(f"/proc/{pid}/environ").read_bytes() for pid in pids]
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+        (user,) = {status.split("Uid:")[1].split()[0] for status in statuses}
+        assert int(user) >= 210_001
+        assert not any(b"HERMES_CANARY" in environment for environment in environments)
+    finally:
+        await prepared.close()
+        os.close(spec.stdin)
+
+
+@pytest.fixture
+def listeners(tmp_path: Path):
+    """Listeners on the host: TCP and UDP on one port, an abstract name, a path."""
+    path = str(tmp_path / "socket")
+    name = f"hermes-canary-{os.getpid()}"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX) as local,
+    ):
+        port = tcp.getsockname()[1]
+        udp.bind(("127.0.0.1", port))
+        abstract.bind(f"\0{name}")
+        local.bind(path)
+        abstract.listen()
+        local.listen()
+        for listener in (tcp, udp, abstract, local):
+            listener.setblocking(False)
+        yield [str(port), name, path], [tcp, udp, abstract, local]
+
+
+async def test_no_network_is_reachable(runner: Runner, listeners) -> None:
+    addresses, sockets = listeners
+    outcome = await runner.run("reach", *addresses)
+    steps = outcome.steps
+    assert steps.pop("interfaces") == "0"
+    assert int(steps.pop("routes")) <= 0
+    assert len(steps) == 11
+    assert "done" not in steps.values(), steps
+    for listener in sockets:
+        with pytest.raises(BlockingIOError):
+            listener.recv(1) if listener.type == socket.SOCK_DGRAM else listener.accept()
+
+
+async def test_dangerous_system_calls_are_refused(runner: Runner) -> None:
+    outcome = await runner.run("calls")
+    steps = outcome.steps
+    assert len(steps) == 61
+    refusals = {"Operation not permitted", "Function not implemented", "refused"}
+    # These two are no matter of the filter: the kernel looks at the user, and says so.
+    assert steps.pop("setuid") == "Invalid argument"
+    assert steps.pop("setpriority") == "Permission denied"
+    assert {name: how for name, how in steps.items() if how not in refusals} == {}

@@ -1,0 +1,133 @@
+"""Run programs in a real sandbox and collect what comes out, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from infra.sandbox.port import MIB, Prepared, Sandbox, SandboxExit, SandboxLimits, SandboxSpec
+
+ATTACKS = Path(__file__).parent.parent / "attacks"
+LIMITS = SandboxLimits(
+    time=8.0,
+    memory=128 * MIB,
+    cpus=1.0,
+    output=MIB,
+    processes=32,
+    work_bytes=32 * MIB,
+    work_files=1000,
+    file_bytes=64 * MIB,
+)
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a program ended and what it wrote."""
+
+    exit: SandboxExit
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def steps(self) -> dict[str, str]:
+        """The lines `step=result` of the attack programs."""
+        lines = self.stdout.decode("utf-8", "replace").splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def compile_attacks(folder: Path) -> Path:
+    """Compile tests/attacks/*.c into `folder`; readable for every user, as functions are."""
+    compilers = [
+        subprocess.Popen(["gcc", "-O1", "-w", "-pthread", "-o", str(folder / source.stem), source])
+        for source in ATTACKS.glob("*.c")
+    ]
+    assert all(compiler.wait(60) == 0 for compiler in compilers)
+    folder.chmod(0o755)
+    return folder
+
+
+class Runner:
+    """Runs programs in `sandbox`, one name after the other."""
+
+    def __init__(self, sandbox: Sandbox, functions: Path) -> None:
+        self.sandbox = sandbox
+        self.functions = functions
+        self._count = 0
+
+    def spec(self, *argv: str, limits: dict[str, Any] | None = None, **fields: Any) -> SandboxSpec:
+        """A spec with small limits; `argv[0]` without a slash is one of the attack programs."""
+        self._count += 1
+        program = argv[0] if "/" in argv[0] else f"/fn/{argv[0]}"
+        base = SandboxSpec(
+            name=f"test-{os.getpid()}-{self._count}-1",
+            argv=(program, *argv[1:]),
+            kind="run",
+            function_dir=self.functions,
+            stdin=0,
+            limits=msgspec.structs.replace(LIMITS, **(limits or {})),
+        )
+        return msgspec.structs.replace(base, **fields)
+
+    async def run(
+        self,
+        *argv: str,
+        stdin: bytes = b"",
+        during: Callable[[Prepared], Awaitable[None]] | None = None,
+        **fields: Any,
+    ) -> Outcome:
+        """Prepare, go, read everything, wait, close. `during` runs beside the program."""
+        reader, writer = os.pipe()
+        try:
+            prepared = await self.sandbox.prepare(self.spec(*argv, **{"stdin": reader, **fields}))
+            os.write(writer, stdin)
+        finally:
+            os.close(reader)
+            os.close(writer)
+        outputs: dict[int, bytearray] = {prepared.stdout: bytearray(), prepared.stderr: bytearray()}
+        try:
+            for fd, output in outputs.items():
+                asyncio.get_running_loop().add_reader(fd, _read, fd, output)
+            prepared.go()
+            if during:
+                await during(prepared)
+            ended = await asyncio.wait_for(prepared.wait(), 60)
+            for fd, output in outputs.items():
+                asyncio.get_running_loop().remove_reader(fd)
+                while _read(fd, output):
+                    pass
+        finally:
+            for fd in outputs:
+                asyncio.get_running_loop().remove_reader(fd)
+            await prepared.close()
+        stdout, stderr = (bytes(output) for output in outputs.values())
+        return Outcome(ended, stdout, stderr)
+
+
+def _read(fd: int, output: bytearray) -> bool:
+    try:
+        chunk = os.read(fd, 1 << 20)
+    except BlockingIOError:
+        return False
+    if not chunk:
+        asyncio.get_running_loop().remove_reader(fd)
+    output += chunk
+    return bool(chunk)
+
+
+def control_groups_of(owner: str) -> list[Path]:
+    """Folders of sandboxes of `owner` that exist, in all hierarchies."""
+    return [path for path in CONTROL_GROUPS.glob(f"**/hermes/{owner}/*") if path.is_dir()]
+
+
+def members_of(owner: str) -> set[int]:
+    """Processes inside sandboxes of `owner`."""
+    found: set[int] = set()
+    for group in control_groups_of(owner):
+        found |= {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
+    return found
