@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 from infra.embedded.errors import EmbeddedFault
-from infra.embedded.jars import Report, ensure_jars
+from infra.embedded.jars import Report, ensure_jars, jar_paths
 from infra.embedded.jvm import archive_path
 from infra.embedded.kafka import KafkaNode
 from infra.embedded.ports import free_ports
-from infra.embedded.spawn import spawn
+from infra.embedded.spawn import PLAIN_ENVIRONMENT, spawn
 
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 120.0
@@ -25,9 +25,9 @@ def ensure_class_archive(report: Report = lambda line: None) -> None:
 
     Raises JarsUnavailable or EmbeddedFault.
     """
-    archive = archive_path(ensure_jars(report))
-    if archive.exists():
+    if all(jar.exists() for jar in jar_paths()) and archive_path(jar_paths()).exists():
         return
+    archive = archive_path(ensure_jars(report))
     report("Preparing Apache Kafka for fast starts, once on this machine")
     with tempfile.TemporaryDirectory(prefix=".train-", dir=archive.parent) as folder:
         new = _train(Path(folder))
@@ -41,7 +41,8 @@ def _train(folder: Path) -> Path:
     node = KafkaNode(folder=folder / "kafka", port=port, controller_port=controller_port)
     node.prepare()
     new, log = folder / "kafka.aot", folder / "kafka.log"
-    process = spawn(node.command(f"-XX:AOTCacheOutput={new}"), log=log)
+    argv = node.command(f"-XX:AOTCacheOutput={new}")
+    process = spawn(argv, log=log, env=PLAIN_ENVIRONMENT, cwd=folder)
     try:
         deadline = time.monotonic() + _START_TIMEOUT
         while not node.is_ready() and process.poll() is None and time.monotonic() < deadline:

@@ -58,6 +58,11 @@ def jar_folder() -> Path:
     return Path(cache).expanduser().absolute() / "hermes" / "jars"
 
 
+def jar_paths() -> list[Path]:
+    """Where the pinned jars lie once they are fetched, in class path order."""
+    return [jar_folder() / jar.file_name for jar in pinned()]
+
+
 def ensure_jars(
     report: Report = lambda line: None,
     folder: Path | None = None,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from infra.embedded.jars import Report, ensure_jars
+from infra.embedded.jars import Report, ensure_jars, jar_paths
 from infra.embedded.jvm import archive_path, java
 from infra.embedded.ports import LOOPBACK
 from infra.embedded.spawn import run_to_end
@@ -53,7 +53,7 @@ class KafkaNode(msgspec.Struct, frozen=True, kw_only=True):
 
     def command(self, *options: str) -> list[str]:
         """The broker's argv, after `prepare`. JVM `options` stand in place of the class archive."""
-        jars = ensure_jars()
+        jars = jar_paths()
         self._write_config(self._data)
         # Without an archive, or with one that does not fit, the JVM just starts slower.
         options = options or (f"-XX:AOTCache={archive_path(jars)}",)

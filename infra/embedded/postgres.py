@@ -169,7 +169,7 @@ def _program(name: str) -> Path:
 def _serves(pid: int, folder: Path) -> bool:
     # A PostgreSQL server's working folder is its data folder.
     try:
-        return os.path.samefile(f"/proc/{pid}/cwd", folder)
+        return Path(f"/proc/{pid}/cwd").samefile(folder)
     except OSError:
         return False
 

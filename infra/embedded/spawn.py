@@ -16,6 +16,9 @@ from pathlib import Path
 
 from infra.embedded.errors import EmbeddedFault
 
+#: For programs that would read the user's settings from the environment (JAVA_*, PG*).
+PLAIN_ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8", "TZ": "UTC"}
+
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER = 0x10000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -57,11 +60,17 @@ def run_to_end(
     timeout: float,
     log: Path,
     stdin: bytes = b"",
-    cwd: Path | None = None,
     never_root: bool = False,
 ) -> None:
     """Run a set-up program to its end, at most `timeout` seconds. Raises EmbeddedFault."""
-    process = spawn(argv, log=log, cwd=cwd, stdin=subprocess.PIPE, never_root=never_root)
+    process = spawn(
+        argv,
+        log=log,
+        env=PLAIN_ENVIRONMENT,
+        cwd=log.parent,
+        stdin=subprocess.PIPE,
+        never_root=never_root,
+    )
     name = Path(argv[0]).name
     try:
         process.communicate(stdin, timeout)

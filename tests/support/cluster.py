@@ -20,7 +20,7 @@ from infra.embedded.class_archive import ensure_class_archive
 from infra.embedded.kafka import KafkaNode
 from infra.embedded.ports import free_ports
 from infra.embedded.postgres import PostgresServer
-from infra.embedded.spawn import spawn
+from infra.embedded.spawn import PLAIN_ENVIRONMENT, spawn
 
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 15.0
@@ -87,7 +87,7 @@ class Cluster:
         node = KafkaNode(folder=folder, port=port, controller_port=controller_port)
         node.prepare()
         log = self._folder / "kafka.log"
-        process = spawn(node.command(), log=log)
+        process = spawn(node.command(), log=log, env=PLAIN_ENVIRONMENT)
         self._processes.append((process, signal.SIGTERM))
         self._wait_for(process, log, node.is_ready)
         self.kafka = node.bootstrap
@@ -100,7 +100,7 @@ class Cluster:
         )
         server.prepare()
         log = self._folder / "postgres.log"
-        process = spawn(server.command(), log=log, never_root=True)
+        process = spawn(server.command(), log=log, env=PLAIN_ENVIRONMENT, never_root=True)
         self._processes.append((process, signal.SIGINT))
         self._wait_for(process, log, lambda: server.is_ready(process.pid))
         self.database_url = server.url
