@@ -58,7 +58,7 @@ class ControlGroup:
         """Make the group with its limits. Raises SandboxError and leaves nothing then."""
         try:
             for folder in self.folders:
-                folder.mkdir()
+                folder.mkdir(parents=True)
             self._layout.limit(self.name, memory, processes, cpus)
         except OSError as error:
             self.remove()

@@ -1,0 +1,242 @@
+"""Nothing outlives its owner: agent frozen, agent killed, guard killed, agent come back."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.sandbox.bubblewrap import BubblewrapSandbox
+from infra.sandbox.port import SandboxError
+from tests.support.sandboxes import Runner, control_groups_of, members_of
+
+ROOT = Path(__file__).parents[3]
+
+
+class Owner:
+    """A second agent, in a process of its own."""
+
+    def __init__(self, name: str, attacks: Path, time_limit: float, lock: int | None) -> None:
+        words = [name, str(attacks), str(time_limit), "" if lock is None else str(lock)]
+        self.name = name
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.sandbox_owner", *words, "--", "linger", "deaf"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            pass_fds=() if lock is None else (lock,),
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"started\n"
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+
+@pytest.fixture
+def start_owner(attacks: Path) -> Iterator[Callable[..., Owner]]:
+    owners: list[Owner] = []
+
+    def start(name: str, time_limit: float = 20.0, lock: int | None = None) -> Owner:
+        owners.append(Owner(f"{name}-{os.getpid()}", attacks, time_limit, lock))
+        return owners[-1]
+
+    yield start
+    for owner in owners:
+        owner.process.kill()
+        owner.process.wait()
+        if owner.process.stdout:
+            owner.process.stdout.close()
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def until(condition: Callable[[], bool], patience: float) -> float:
+    """Seconds until `condition` holds."""
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < patience, "it did not come true"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - begin
+
+
+async def test_a_killed_agent_leaves_no_process_and_no_control_group(start_owner) -> None:
+    owner = start_owner("killed")
+    await until(lambda: len(members_of(owner.name)) >= 3, 1.0)
+    owner.send(signal.SIGKILL)
+    await until(lambda: not members_of(owner.name), 1.0)
+    await until(lambda: not control_groups_of(owner.name), 2.0)
+    assert "hermes-sandbox/mounts" not in Path("/proc/1/mountinfo").read_text()
+
+
+async def test_a_frozen_agents_sandbox_ends_when_its_time_is_over(start_owner) -> None:
+    owner = start_owner("frozen", time_limit=0.6)
+    owner.send(signal.SIGSTOP)
+    took = await until(lambda: not members_of(owner.name), 5.0)
+    assert took > 0.3
+    owner.send(signal.SIGCONT)
+    assert owner.process.stdout.readline() == b"ended timed_out\n"
+    assert owner.process.wait(5) == 0
+
+
+async def test_a_lock_is_free_exactly_when_the_sandbox_of_a_killed_agent_is_gone(
+    start_owner, tmp_path: Path
+) -> None:
+    path = tmp_path / "gpu0"
+    locked = os.open(path, os.O_CREAT | os.O_RDONLY)
+    fcntl.flock(locked, fcntl.LOCK_EX)
+    owner = start_owner("locked", lock=locked)
+    os.close(locked)
+    probe = os.open(path, os.O_RDONLY)
+
+    def is_free() -> bool:
+        try:
+            fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    assert not is_free()
+    owner.send(signal.SIGKILL)
+    await until(is_free, 3.0)
+    assert not members_of(owner.name)
+    os.close(probe)
+
+
+async def test_without_a_guard_a_killed_agent_leaves_no_process_and_reap_removes_the_rest(
+    start_owner,
+) -> None:
+    owner = start_owner("unguarded")
+    children = Path(f"/proc/{owner.process.pid}/task/{owner.process.pid}/children").read_text()
+    (guard,) = [
+        int(pid)
+        for pid in children.split()
+        if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    os.kill(guard, signal.SIGKILL)
+    owner.send(signal.SIGKILL)
+    await until(lambda: not members_of(owner.name), 2.0)
+    assert control_groups_of(owner.name)
+    again = BubblewrapSandbox(owner.name)
+    await again.open()
+    (name,) = await again.reap(())
+    assert name.startswith("test-")
+    await again.close()
+    assert not control_groups_of(owner.name)
+
+
+async def test_reap_kills_what_lives_in_a_group_and_spares_the_known(runner: Runner) -> None:
+    sandbox = BubblewrapSandbox(f"reaped-{os.getpid()}")
+    await sandbox.open()
+    assert sandbox._groups is not None
+    strangers = []
+    for name in ("old-1", "known-1"):
+        group = sandbox._groups.group(name)
+        group.create(64 << 20, 8, 1.0)
+        stranger = subprocess.Popen(["sleep", "60"])
+        for entrance in group.entrances:
+            entrance.write_text(str(stranger.pid))
+        strangers.append(stranger)
+    old, known = strangers
+    assert await sandbox.reap(["known-1"]) == ["old-1"]
+    assert old.wait(5) == -signal.SIGKILL
+    assert known.poll() is None
+    known.kill()
+    known.wait()
+    assert await sandbox.reap(()) == ["known-1"]
+    await sandbox.close()
+
+
+async def test_a_killed_guard_is_replaced_and_told_everything(runner: Runner) -> None:
+    guard = runner.sandbox._guard  # type: ignore[attr-defined]
+    spec = runner.spec("linger", "sleep", stdin=os.open(os.devnull, os.O_RDONLY))
+    prepared = await runner.sandbox.prepare(spec)
+    before = guard.pid
+    os.kill(before, signal.SIGKILL)
+    await asyncio.sleep(0.05)
+    prepared.go()
+    assert guard.pid != before
+    guard.deadline(spec.name, 0.1)
+    ended = await asyncio.wait_for(prepared.wait(), 5)
+    assert (ended.signal, ended.killed) == (signal.SIGKILL, None)
+    await prepared.close()
+    os.close(spec.stdin)
+
+
+async def test_a_sandbox_never_released_leaves_nothing(runner: Runner) -> None:
+    before = descriptors()
+    spec = runner.spec("/bin/sh", "-c", "echo started", stdin=os.open(os.devnull, os.O_RDONLY))
+    prepared = await runner.sandbox.prepare(spec)
+    await asyncio.sleep(0.05)
+    with pytest.raises(BlockingIOError):
+        os.read(prepared.stdout, 10)
+    await prepared.close()
+    await prepared.close()
+    os.close(spec.stdin)
+    assert descriptors() == before
+    assert control_groups_of(f"test-{os.getpid()}") == []
+
+
+async def test_a_failed_start_says_why_and_leaves_nothing(runner: Runner, tmp_path: Path) -> None:
+    before = descriptors()
+    missing = ((str(tmp_path / "missing"), "/missing"),)
+    with pytest.raises(SandboxError, match="missing"):
+        await runner.run("normal", extra_ro_binds=missing)
+    with pytest.raises(SandboxError):
+        await runner.run("normal", function_dir=tmp_path / "missing")
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    with pytest.raises(SandboxError, match="readable"):
+        await runner.run("normal", function_dir=private)
+    assert descriptors() == before
+    assert control_groups_of(f"test-{os.getpid()}") == []
+
+
+async def test_a_cancelled_start_leaves_nothing(runner: Runner) -> None:
+    before = descriptors()
+    stdin = os.open(os.devnull, os.O_RDONLY)
+    for pause in (0, 0.001, 0.003, 0.005):
+        starting = asyncio.ensure_future(runner.sandbox.prepare(runner.spec("normal", stdin=stdin)))
+        await asyncio.sleep(pause)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    os.close(stdin)
+    assert control_groups_of(f"test-{os.getpid()}") == []
+    assert descriptors() == before
+
+
+async def test_many_sandboxes_at_once_stay_apart(runner: Runner) -> None:
+    async def one(number: int) -> None:
+        script = f"echo {number} > mine; sleep 0.1; cat mine; id -u"
+        outcome = await runner.run("/bin/sh", "-c", script)
+        assert outcome.stdout == f"{number}\n1000\n".encode()
+
+    await asyncio.gather(*(one(number) for number in range(20)))
+
+
+async def test_two_agents_on_one_host_use_different_users(runner: Runner) -> None:
+    other = BubblewrapSandbox(f"other-{os.getpid()}")
+    await other.open()
+    assert other._users is not None
+    assert runner.sandbox._users is not None  # type: ignore[attr-defined]
+    assert not set(other._users._free) & set(runner.sandbox._users._free)  # type: ignore[attr-defined]
+    await other.close()
+
+
+async def test_a_sandbox_is_not_started_from_another_thread(runner: Runner) -> None:
+    def from_a_thread() -> None:
+        with pytest.raises(SandboxError, match="main thread"):
+            asyncio.run(runner.sandbox.prepare(runner.spec("normal")))  # type: ignore[arg-type]
+
+    await asyncio.to_thread(from_a_thread)
