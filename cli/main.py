@@ -15,6 +15,7 @@ from typer.main import get_command
 from cli import exit_codes
 from cli.argv import split_topics
 from cli.options import CONTEXT, Noun, group_callback
+from cli.output import ReaderLeft
 from cli.problem import Problem
 from cli.session import Session
 
@@ -130,7 +131,7 @@ def main() -> None:
     try:
         code = run(sys.argv[1:], session)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (ReaderLeft, BrokenPipeError):
         # The reader has gone, which is its right; Python must not complain about it at exit.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

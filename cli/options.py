@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.output import ReaderLeft
 from cli.session import Session
 
 _PANEL = "Global options"
@@ -75,7 +76,11 @@ def with_globals(function: Callable[..., int | None]) -> Callable[..., int | Non
     def command(ctx: typer.Context, **values: Any) -> int | None:
         session: Session = ctx.obj
         _apply(session, values)
-        return function(session, **values)
+        try:
+            return function(session, **values)
+        except BrokenPipeError:
+            # Under another name, for typer would turn it into a failure.
+            raise ReaderLeft from None
 
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     return _declare(command, own)

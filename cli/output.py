@@ -11,6 +11,10 @@ from cli.escape import escape, escape_line
 from cli.problem import Problem
 
 
+class ReaderLeft(Exception):
+    """Nobody reads our stdout any more: time to leave quietly."""
+
+
 class Output:
     """Both streams of a command, and how its user wants to read them."""
 

@@ -31,7 +31,7 @@ class Problem(Exception):
         instance: str | None = None,
         exit_code: int | None = None,
     ) -> None:
-        super().__init__(f"{title}: {detail}" if detail else title)
+        super().__init__(title, detail)
         self.title = title
         self.detail = detail
         self.code = code
@@ -39,6 +39,9 @@ class Problem(Exception):
         self.errors = tuple(errors)
         self.instance = instance
         self.exit_code = exit_codes.for_status(status) if exit_code is None else exit_code
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.detail}" if self.detail else self.title
 
     def document(self) -> dict[str, Any]:
         """The problem as it goes over the wire and to `--json`."""
