@@ -1,0 +1,44 @@
+# Hermes: `make` lists what there is to make.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PYTEST := $(PYTHON) -m pytest
+
+.PHONY: help setup demo test unit lint chaos bench lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install everything Hermes needs and leave .venv/bin/hermes
+	@bash infra/setup.sh
+
+demo: setup ## Start Hermes and watch it do its main job (leaves only .demo/)
+	@$(PYTHON) -m examples.demo
+
+test: setup lint ## Pass all the tests
+	@$(PYTEST) tests/unit tests/contract tests/integration tests/acceptance tests/chaos
+
+unit: setup ## Pass the fast tests alone
+	@$(PYTEST) tests/unit
+
+lint: setup ## Check style, types and the direction of imports
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache
+
+chaos: setup ## Run 1,000 executions while everything is killed in turn
+	@HERMES_CHAOS_EXECUTIONS=1000 $(PYTEST) tests/chaos
+
+bench: setup ## Measure Hermes beside plain exec and bare bubblewrap, in one run
+	@$(PYTHON) -m tests.bench
+
+lock: setup ## Pin every dependency anew, by version and hash
+	@$(VENV)/bin/pip install --quiet pip-tools
+	@CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quiet --generate-hashes --allow-unsafe \
+	  --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header \
+	  --extra server --extra embedded --extra test --output-file requirements/all.txt pyproject.toml
+
+clean: ## Remove what setup and the demo made here
+	@rm -rf .venv .setup .demo build ./*.egg-info
