@@ -61,7 +61,7 @@ class TreeReader:
             os.close(fd)
 
     def walk(self, ignored: Callable[[str], bool], most: int) -> list[Found]:
-        """Everything not ignored, parents first, sorted by bytes of the name.
+        """Everything not ignored, parents first, sorted by name.
 
         Raises FolderError naming links, devices, pipes and unfit names, or if there are more than
         `most` files and folders.
@@ -114,7 +114,7 @@ class TreeReader:
     ) -> Iterator[tuple[str, os.stat_result]]:
         try:
             with os.scandir(fd) as listing:
-                names = sorted((entry.name for entry in listing), key=os.fsencode)
+                names = sorted(entry.name for entry in listing)
         except OSError as error:
             problems.append(FieldProblem(shown(prefix) or ".", error.strerror or "cannot be read"))
             return

@@ -7,6 +7,7 @@ import io
 import os
 import socket
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hermes.packages.archive_limits import SOURCE_LIMITS, ArchiveLimits
 from hermes.packages.config import parse_config
 from hermes.packages.errors import ConfigError, FolderError
 from hermes.packages.pack import PackedPackage, pack, read_folder_config
+from hermes.packages.tree_reader import TreeReader
 from tests.support.archives import config_bytes
 
 
@@ -106,13 +108,16 @@ def test_hermesignore_follows_the_rules_of_gitignore(folder: Path, tmp_path: Pat
 
 
 def test_git_data_stays_out_even_if_the_ignore_file_asks_for_it(
-    folder: Path, tmp_path: Path
+    folder: Path,
 ) -> None:
     write(folder, ".hermesignore", b"!.git\n!.git/**\n")
     write(folder, ".git/config")
     write(folder, "lib/.git", b"gitdir: ../.git/modules/lib\n")
     write(folder, ".gitignore")
-    assert not {name for name in names(folder, tmp_path) if ".git" in name.split("/")}
+    with tarfile.open(fileobj=io.BytesIO(packed(folder)[1])) as tar:
+        listed = tar.getnames()
+    assert ".gitignore" in listed
+    assert not [name for name in listed if ".git" in name.split("/")]
 
 
 def test_an_ignored_link_is_no_problem(folder: Path) -> None:
@@ -191,6 +196,27 @@ def test_a_wrong_config_is_told_field_by_field(folder: Path) -> None:
 def test_a_folder_that_is_not_there_or_no_folder_is_refused(folder: Path) -> None:
     assert "No such file" in str(refused(folder / "nowhere"))
     assert "Not a directory" in str(refused(folder / "Makefile"))
+
+
+@pytest.mark.parametrize("size", [0, 13, 15, 2000])
+def test_a_file_that_changes_while_being_packed_is_refused(size: int, folder: Path) -> None:
+    with TreeReader(folder) as tree:
+        (found,) = (
+            entry for entry in tree.walk(lambda path: False, 100) if entry.path == "src/main.cpp"
+        )
+        assert b"".join(tree.contents(found)) == b"int main() {}\n"
+        write(folder, "src/main.cpp", bytes(size))
+        with pytest.raises(FolderError, match="changed"):
+            list(tree.contents(found))
+
+
+def test_a_file_swapped_for_a_link_while_being_packed_is_refused(folder: Path) -> None:
+    with TreeReader(folder) as tree:
+        found = {entry.path: entry for entry in tree.walk(lambda path: False, 100)}
+        (folder / "src").rename(folder / "moved")
+        (folder / "src").symlink_to("moved")
+        with pytest.raises(FolderError, match=r"main\.cpp"):
+            list(tree.contents(found["src/main.cpp"]))
 
 
 def test_the_largest_files_of_a_folder_too_large_are_named(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import zlib
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def zeros(megabytes: int) -> bytes:
 
 VALID = function_archive()
 TAR = function_blocks() + END
+# Enough noise that the ratio stays ordinary.
+NOISE = random.Random(1).randbytes(1000).hex()
 
 REFUSED: dict[str, tuple[bytes, str]] = {
     # names
@@ -116,6 +119,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "folders equal without case": (function_archive(block("Src/a"), block("src/b")), "same name"),
     "names equal after NFC": (function_archive(block("é"), block("e\u0301")), "same name"),
     "names equal after NFKC": (function_archive(block("ﬁle"), block("file")), "same name"),
+    "names equal after NFKC and without case": (
+        function_archive(block("\u210c"), block("h")),
+        "same name",
+    ),
     "a file that is also a folder": (function_archive(block("x"), block("x/y")), "is a file"),
     "a folder that is also a file": (function_archive(block("x/y"), block("x")), "both"),
     "a file in the Makefile": (function_archive(block("Makefile/x")), "is a file"),
@@ -158,6 +165,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         function_archive(block("././@LongLink", kind=b"K", size=1 << 30)),
         "description of more",
     ),
+    "metadata without end": (
+        function_archive(*[pax({"comment": NOISE + "c" * 58_000}, kind=b"g")] * 700),
+        "more bytes than its files",
+    ),
     "a gzip bomb": (gzip.compress(function_blocks(block("x", zeros(30))) + END), "times its size"),
     "more packed bytes than the limit": (
         gzip.compress(function_blocks(block("x", bytes(range(256)) * 20_000)) + END, 0),
@@ -187,6 +198,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         "cut off",
     ),
     "a file after the end": (gzip.compress(TAR + block("late")), "after its end"),
+    "a file after half an end": (
+        gzip.compress(function_blocks() + bytes(512) + block("late") + END),
+        "after its end",
+    ),
+    "zeros without end after the end": (gzip.compress(TAR + zeros(2)), "after its end"),
     "a wrong header checksum": (
         gzip.compress(function_blocks(block("x").replace(b"x", b"y", 1)) + END),
         "not a tar",
@@ -255,6 +271,17 @@ def test_an_archive_is_refused_for(what: str, tmp_path: Path) -> None:
         unpack(io.BytesIO(data), tmp_path / "target", LIMITS)
     assert unpacked.value.problems == checked.value.problems
     assert list(tmp_path.iterdir()) == []
+
+
+class OneByteAtATime(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(min(1, size or 0))
+
+
+def test_what_follows_the_gzip_stream_is_found_in_later_reads_too() -> None:
+    assert validate(OneByteAtATime(VALID), LIMITS).files == 2
+    with pytest.raises(ArchiveError, match="more data after"):
+        validate(OneByteAtATime(VALID + b"\0"), LIMITS)
 
 
 def test_problems_of_several_entries_are_all_listed_with_their_names_made_safe() -> None:

@@ -7,6 +7,7 @@ import gzip
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hermes.packages.archive import unpack, validate
@@ -73,6 +74,37 @@ async def test_a_cancelled_reading_leaves_no_process_and_no_files(tmp_path: Path
     finally:
         os.close(writer)
     assert [path.name for path in tmp_path.iterdir()] == ["endless"]
+
+
+async def test_the_process_is_confined_before_it_reads(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless")
+    writer = os.open(tmp_path / "endless", os.O_RDWR)
+    reading = asyncio.create_task(validate_in_subprocess(tmp_path / "endless"))
+    try:
+        async with asyncio.timeout(10):
+            while not (limits := _limits_of_a_confined_child()):
+                await asyncio.sleep(0.02)
+        assert limits["Max core file size"] == "0"
+        assert limits["Max cpu time"] == "30"
+        assert int(limits["Max address space"]) <= 1 << 30
+        assert int(limits["Max file size"]) <= 256 << 20
+        assert int(limits["Max open files"]) == 64
+        assert limits["Uid"] == str(65534 if os.geteuid() == 0 else os.geteuid())
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
+        os.close(writer)
+
+
+def _limits_of_a_confined_child() -> dict[str, str]:
+    """The hard limits and the user of a child that waits in read, {} while there is none."""
+    for child in psutil.Process().children():
+        folder = Path("/proc") / str(child.pid)
+        lines = (folder / "limits").read_text().splitlines()
+        limits = {line[:26].strip(): line[47:].split()[0] for line in lines}
+        if limits["Max open files"] == "64" and child.status() == psutil.STATUS_SLEEPING:
+            return limits | {"Uid": str(child.uids().effective)}
+    return {}
 
 
 async def test_a_fault_of_the_process_is_ours_and_not_the_senders(

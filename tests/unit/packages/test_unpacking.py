@@ -14,6 +14,7 @@ import pytest
 from hermes.packages.archive import UnpackedPackage, unpack, validate
 from hermes.packages.config import parse_config
 from hermes.packages.errors import ConfigError
+from hermes.packages.tree_writer import TreeWriter
 from tests.support.archives import (
     END,
     archive_by_tarfile,
@@ -131,6 +132,22 @@ def test_a_target_with_something_in_it_is_left_as_it_was(tmp_path: Path) -> None
     with pytest.raises(OSError, match="not empty"):
         unpack(io.BytesIO(function_archive()), target)
     assert tree(tmp_path) == {"out": None, "out/mine": b"mine"}
+
+
+def test_the_writer_replaces_nothing_and_follows_no_link(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    (outside / "file").write_bytes(b"mine")
+    (root / "folder").symlink_to(outside)
+    (root / "dangling").symlink_to(outside / "new")
+    (root / "there").write_bytes(b"there")
+    with TreeWriter(root) as writer:
+        for path in ("folder/x", "folder/file", "dangling", "there", "there/x"):
+            with pytest.raises(OSError, match=r"exists|directory|symbolic"):
+                writer.file(path, [b"new"], executable=False)
+    assert tree(outside) == {"file": b"mine"}
+    assert (root / "there").read_bytes() == b"there"
 
 
 def test_a_large_file_of_zeros_is_accepted_below_the_free_amount(tmp_path: Path) -> None:
