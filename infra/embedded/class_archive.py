@@ -5,12 +5,12 @@ With it the node starts in half the time.
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 import time
 from pathlib import Path
 
 from infra.embedded.errors import EmbeddedFault
-from infra.embedded.jars import Report, ensure_jars, jar_paths
+from infra.embedded.jars import Report, cache_lock, ensure_jars, jar_paths
 from infra.embedded.jvm import archive_path
 from infra.embedded.kafka import KafkaNode
 from infra.embedded.ports import free_ports
@@ -28,12 +28,20 @@ def ensure_class_archive(report: Report = lambda line: None) -> None:
     if all(jar.exists() for jar in jar_paths()) and archive_path(jar_paths()).exists():
         return
     archive = archive_path(ensure_jars(report))
-    report("Preparing Apache Kafka for fast starts, once on this machine")
-    with tempfile.TemporaryDirectory(prefix=".train-", dir=archive.parent) as folder:
-        new = _train(Path(folder))
-        for old in archive.parent.glob("kafka-*.aot"):
-            old.unlink(missing_ok=True)
-        new.replace(archive)
+    with cache_lock(archive.parent):
+        if archive.exists():  # whoever held the lock before us made it
+            return
+        report("Preparing Apache Kafka for fast starts, once on this machine")
+        folder = archive.parent / ".training"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            new = _train(folder)
+            for old in archive.parent.glob("kafka-*.aot"):
+                old.unlink(missing_ok=True)
+            new.replace(archive)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _train(folder: Path) -> Path:

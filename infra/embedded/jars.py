@@ -24,6 +24,7 @@ Report = Callable[[str], None]
 _LOCK_FILE = Path(__file__).with_name("kafka.jars")
 _PARALLEL = 8
 _TRIES = 3
+_MIRROR = "HERMES_MAVEN"
 _TIMEOUT = 20  # seconds without a byte
 
 
@@ -77,7 +78,7 @@ def ensure_jars(
     missing = [jar for jar in jars if not _intact(folder / jar.file_name, jar)]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
-        with _one_fetch_at_a_time(folder):
+        with cache_lock(folder):
             # Whoever held the lock before us may have fetched them.
             missing = [jar for jar in missing if not _intact(folder / jar.file_name, jar)]
             _fetch_all(missing, folder, report)
@@ -93,7 +94,8 @@ def _intact(path: Path, jar: Jar) -> bool:
 
 
 @contextlib.contextmanager
-def _one_fetch_at_a_time(folder: Path) -> Iterator[None]:
+def cache_lock(folder: Path) -> Iterator[None]:
+    """Let one process at a time change the cache folder."""
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -119,32 +121,32 @@ def _fetch_all(missing: list[Jar], folder: Path, report: Report) -> None:
 
 def _fetch(jar: Jar, partial: Path, folder: Path) -> None:
     # Imported here: a warm start needs neither jgo nor requests (0.2 s).
-    import requests  # noqa: PLC0415
     from jgo.maven import MavenContext  # noqa: PLC0415
+    from requests import RequestException  # noqa: PLC0415
 
-    context = MavenContext(repo_cache=partial / jar.artifact, timeout=_TIMEOUT)
+    mirror = os.environ.get(_MIRROR)
+    context = MavenContext(
+        repo_cache=partial / jar.artifact,
+        remote_repos={"mirror": mirror.rstrip("/")} if mirror else None,
+        timeout=_TIMEOUT,
+    )
     artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
-    reason: Exception = RuntimeError("not tried")
     for _ in range(_TRIES):
         # jgo takes any file that is there for a whole one, so a failed try starts from nothing.
         shutil.rmtree(context.repo_cache, ignore_errors=True)
         try:
             fetched = Path(artifact.resolve())
-        except (requests.RequestException, OSError, RuntimeError) as error:
-            reason = error
+        except (RequestException, OSError, RuntimeError) as error:
+            reason = f"{error}. Check the network (HTTPS_PROXY is honoured)"
             continue
-        if not _intact(fetched, jar):
-            raise JarsUnavailable(
-                f"{jar.group}:{jar.artifact}:{jar.version} does not have the SHA-256 that Hermes "
-                "pins. Something between this machine and the Maven repository changes files; "
-                "use another network, then try again"
-            )
-        fetched.replace(folder / jar.file_name)
-        return
+        if _intact(fetched, jar):
+            fetched.replace(folder / jar.file_name)
+            return
+        reason = "what came does not have the SHA-256 that Hermes pins; use another network"
     raise JarsUnavailable(
-        f"{jar.group}:{jar.artifact}:{jar.version}: {reason}. Check the network (HTTPS_PROXY is "
-        f"honoured) and run the command again, it goes on where it stopped; or copy {folder} from "
-        "another machine; or set HERMES_KAFKA to a running Kafka"
+        f"{jar.group}:{jar.artifact}:{jar.version}: {reason}, or name another Maven repository in "
+        f"{_MIRROR}, and run the command again, it goes on where it stopped; or set HERMES_KAFKA "
+        "to a Kafka that runs already"
     )
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import msgspec
 
-from infra.embedded.ports import is_free
+from infra.embedded.ports import free_ports, is_free
 from infra.supervisor.errors import HomeUnusable, PortTaken
-
-# Below the range from which the kernel takes ports of outgoing connections: such a connection would
-# now and then stand on a stored port.
-_RANGE = range(20_000, 30_000)
 
 
 class StoredPorts(msgspec.Struct, frozen=True):
@@ -55,6 +50,5 @@ def _read(file: Path) -> StoredPorts | None:
 
 
 def _free(api: int | None) -> StoredPorts:
-    candidates = [p for p in random.sample(_RANGE, 200) if p != api and is_free(p)]
-    chosen, kafka, kafka_controller, postgres = candidates[:4]
-    return StoredPorts(api or chosen, kafka, kafka_controller, postgres)
+    chosen, *others = [port for port in free_ports(5) if port != api][:4]
+    return StoredPorts(api or chosen, *others)
