@@ -74,6 +74,7 @@ class LogFold(Generic[StateT, VerdictT]):
                         f"{self.topic} gives no record at {self.state.next_offset}"
                     )
                 self._fold([recorded(raw) for raw in records])
+            self._reader.rest()
 
     async def catch_up(self) -> None:
         """Fold up to the partition's end as it is now."""
@@ -88,6 +89,7 @@ class LogFold(Generic[StateT, VerdictT]):
 
     async def follow(self) -> None:
         """Fold for ever, as records come. Ends only by cancellation or a LogError."""
+        self._reader.seek(self.state.next_offset)
         while True:
             self._fold([recorded(raw) for raw in await self._reader.batch(wait=1.0)])
 

@@ -204,6 +204,11 @@ class PartitionReader:
     def seek(self, offset: int) -> None:
         """Read on from `offset`."""
         self._consumer.seek(self._tp, offset)
+        self._consumer.resume(self._tp)
+
+    def rest(self) -> None:
+        """Fetch nothing until the next `seek`: a fetch that waits at the end would delay that."""
+        self._consumer.pause(self._tp)
 
     async def end_offset(self) -> int:
         """The offset that the next record will get. Raises LogUnavailable."""

@@ -73,12 +73,13 @@ class InputSource:
                         missing -= len(found.data)
                 if asyncio.get_running_loop().time() > deadline:
                     raise LogUnavailable(f"the input of {execution_id} could not be read")
+            reader.rest()
         return b"".join(pieces)
 
     async def _reader(self, topic: str, partition: int) -> PartitionReader:
         reader = self._readers.get((topic, partition))
         if reader is None:
-            reader = PartitionReader(self._bootstrap, topic, partition)
+            reader = PartitionReader(self._bootstrap, topic, partition, max_wait_ms=5)
             await reader.start()
             self._readers[topic, partition] = reader
         return reader
