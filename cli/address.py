@@ -47,7 +47,7 @@ def local_server_url() -> str | None:
     """The URL that a running `hermes up` of this user wrote down."""
     try:
         document = json.loads((hermes_home() / "run" / "status.json").read_bytes())
-        return check_url(document["url"], "status")
+        return check_url(document["up"]["url"], "status")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, Problem):
         return None
 

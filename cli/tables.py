@@ -1,4 +1,4 @@
-"""Tables for people: as wide as the terminal, or as wide as they need to be in a pipe."""
+"""Tables for people: as wide as they need to be."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _STYLES: Final = {
     "cancelled": "yellow",
     "superseded": "dim",
 }
-#: A pipe has no width: no row is cut or folded there.
+#: Nothing is cut or folded: a program that reads the table wants its rows whole, and a terminal
+#: that is too narrow folds lines by itself.
 _UNBOUNDED: Final = 100_000
 
 
@@ -38,21 +39,13 @@ def show_table(
     stream: TextIO, columns: Sequence[str], rows: Iterable[Sequence[str]], *, color: bool
 ) -> None:
     """Write a table without lines. Cells are text, never markup, and stay on their line."""
-    cells = [[escape_line(value) if value else "-" for value in row] for row in rows]
-    if not stream.isatty():
-        _write_plain(stream, [list(columns), *cells])
-        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == columns[0])
-    for row in cells:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    console = Console(file=stream, no_color=not color, highlight=False)
-    console.print(table)
-
-
-def _write_plain(stream: TextIO, rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        table.add_column(column, no_wrap=True)
     for row in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        stream.write(line.rstrip() + "\n")
+        cells = [escape_line(value) or "-" for value in row]
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+    console = Console(
+        file=stream, width=_UNBOUNDED, color_system="auto" if color else None, highlight=False
+    )
+    console.print(table)

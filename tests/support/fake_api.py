@@ -12,12 +12,15 @@ import hashlib
 import json
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
 NOW = "2026-01-31T12:00:00.000000Z"
+
+Handler = Callable[[web.Request, list[str], bytes, str], Awaitable[web.StreamResponse]]
 
 
 def moment(seconds: float) -> str:
@@ -284,7 +287,8 @@ class FakeApi:
         for index, (method, path, factory) in enumerate(self.instead):
             if (method, path) == (request.method, request.path):
                 del self.instead[index]
-                return factory()
+                answer: web.Response = factory()
+                return answer
         if self.views_lag and "Hermes-After" in request.headers:
             return problem("position_not_reached", 412, "Not there yet")
         parts = request.path.strip("/").split("/")
@@ -297,7 +301,7 @@ class FakeApi:
         user = self.tokens.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
         if user is None:
             return problem("unauthenticated", 401, "A valid token is needed")
-        handler = getattr(self, f"_{parts[1]}", None)
+        handler: Handler | None = getattr(self, f"_{parts[1]}", None)
         if handler is None:
             return problem("not_found", 404, "Not found")
         return await handler(request, parts[2:], body, user)

@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.acceptance.cli.conftest import Hermes
+from aiohttp import web
+
+from tests.acceptance.cli.conftest import COMMAND, Hermes
 from tests.support.fake_api import FakeApi, Script, problem
 
 COMMANDS = [
@@ -113,8 +115,6 @@ def test_a_server_cannot_write_to_the_terminal(api: FakeApi, hermes: Hermes) -> 
 def test_an_answer_that_is_no_problem_document_is_still_told(
     api: FakeApi, hermes: Hermes, body: str
 ) -> None:
-    from aiohttp import web
-
     api.instead = [("GET", "/v1/users/me", lambda: web.Response(status=403, text=body))]
     result = hermes("remote", "whoami")
     assert result.code == 3
@@ -122,16 +122,12 @@ def test_an_answer_that_is_no_problem_document_is_still_told(
 
 
 def test_an_answer_that_is_no_json_is_told(api: FakeApi, hermes: Hermes) -> None:
-    from aiohttp import web
-
     api.instead = [("GET", "/v1/users/me", lambda: web.Response(text="<html>"))]
     result = hermes("remote", "whoami")
     assert (result.code, result.stderr.startswith("hermes: unexpected answer")) == (1, True)
 
 
 def test_a_token_does_not_follow_a_redirect(api: FakeApi, hermes: Hermes) -> None:
-    from aiohttp import web
-
     away = {"Location": f"{api.url}/v1/executions"}
     api.instead = [("GET", "/v1/users/me", lambda: web.Response(status=307, headers=away))]
     assert hermes("remote", "whoami").code == 1
@@ -183,7 +179,7 @@ def test_a_running_server_of_this_machine_is_found(
     api: FakeApi, hermes: Hermes, tmp_path: Path
 ) -> None:
     (tmp_path / ".hermes/run").mkdir(parents=True)
-    (tmp_path / ".hermes/run/status.json").write_text(json.dumps({"url": api.url}))
+    (tmp_path / ".hermes/run/status.json").write_text(json.dumps({"up": {"url": api.url}}))
     assert hermes("execution", "list", env={"HERMES_URL": ""}).code == 0
 
 
@@ -204,8 +200,6 @@ def test_on_a_terminal_control_characters_are_visible(
     api: FakeApi, environment: dict[str, str], tmp_path: Path
 ) -> None:
     api.script = Script(output=[("stdout", b"\x1b[2Jgr\xc3", 0.1), ("stdout", b"\xbc\xff\n", 0.2)])
-    from tests.acceptance.cli.conftest import COMMAND
-
     command = " ".join([*COMMAND, "run", "ana/echo", "--input", "x"])
     for flag, expected in (("", b"^[[2Jgr\xc3\xbc\\xff"), ("--raw", b"\x1b[2Jgr\xc3\xbc\xff")):
         done = subprocess.run(

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.acceptance.cli.conftest import COMMAND, Hermes
 from tests.support.fake_api import FakeApi, Script, event, position
 

@@ -6,8 +6,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from tests.acceptance.cli.conftest import Hermes
-from tests.support.fake_api import FakeApi, Script
+from tests.support.fake_api import FakeApi, Script, problem
 
 FAILS = Script(output=[("stderr", b"main.cpp:1: error\n", 0.1)], outcome="failed", exit_code=2)
 
@@ -109,8 +110,6 @@ def test_deploy_need_not_wait(api: FakeApi, hermes: Hermes, folder: Path) -> Non
 def test_a_build_log_that_is_not_there_yet_is_waited_for(
     api: FakeApi, hermes: Hermes, folder: Path
 ) -> None:
-    from tests.support.fake_api import problem
-
     tail = "/v1/builds/01890000-0000-7000-8000-00000000b01d/tail"
     api.instead = [("GET", tail, lambda: problem("not_found", 404, "Not found"))] * 2
     assert hermes("function", "deploy", "hello").code == 0
