@@ -87,7 +87,9 @@ def make_plan(options: UpOptions, home: Home) -> Plan:
     port = options.port if options.port is not None else port
     if port is not None and not 0 < port < 65536:
         raise InvalidRequest(f"{port} is no TCP port; choose one between 1 and 65535")
-    ports = choose_ports(home.ports_file, port)
+    unused = {"kafka", "kafka_controller"} if settings.kafka else set()
+    unused |= {"postgres"} if settings.database else set()
+    ports = choose_ports(home.ports_file, port, unused)
     host = os.environ.get("HERMES_HOST") or LOOPBACK
     return Plan(
         url=f"http://{host}:{ports.api}",

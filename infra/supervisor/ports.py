@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -19,15 +20,18 @@ class StoredPorts(msgspec.Struct, frozen=True):
     postgres: int
 
 
-def choose_ports(file: Path, api: int | None) -> StoredPorts:
-    """The folder's ports; `api` replaces the stored one. Raises PortTaken or HomeUnusable."""
+def choose_ports(file: Path, api: int | None, unused: Collection[str] = ()) -> StoredPorts:
+    """The folder's ports; `api` replaces the stored one. Raises PortTaken or HomeUnusable.
+
+    `unused` ports may be taken: their servers are not ours.
+    """
     stored = _read(file)
     if stored is None:
         stored = _free(api)
     elif api is not None:
         stored = msgspec.structs.replace(stored, api=api)
     for name, port in msgspec.structs.asdict(stored).items():
-        if not is_free(port):
+        if name not in unused and not is_free(port):
             advice = (
                 "choose another one with --port"
                 if name == "api"
