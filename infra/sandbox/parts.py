@@ -1,55 +1,64 @@
-"""What one bubblewrap sandbox takes on the host: a user id, folders, a control group."""
+"""What one bubblewrap sandbox takes on the host: a user id, a root folder, a control group."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from pathlib import Path
 
-from infra.sandbox import mounts, tree
+from infra.sandbox import tree
 from infra.sandbox.cgroups import ControlGroup, ControlGroups
 from infra.sandbox.port import MIB, SandboxError, SandboxSpec
 from infra.sandbox.users import UserPool
+from infra.sandbox.view import AssembledView, DelegatedView, Template
 
-SHM_BYTES = 64 * MIB
-_RUN_TMP = 64 * MIB
+_SHM_BYTES = 64 * MIB
+_TMP_BYTES = 64 * MIB  # a build's compilers get as much as its work folder
 _OURS = 2  # bwrap and process 1 count as processes too
 
 
 class Parts:
-    """What one sandbox takes on the host, and its release."""
+    """Taken together, released together."""
 
     def __init__(
         self,
         spec: SandboxSpec,
         folder: Path,
-        users: UserPool | None,
+        root: tuple[UserPool, Template] | None,
         groups: ControlGroups | None,
     ) -> None:
         self._spec = spec
-        self._users = users
-        self._folder = folder / spec.name
+        self._root = root
         self._work_fd = -1
-        self.user = users.take() if users else None
+        self.user: int | None = None
         self.group: ControlGroup | None = None
-        self.function: Path | None = None
-        self.extra_ro_binds = spec.extra_ro_binds
-        self.work: Path | None = None
-        self.tmp: Path | None = None
-        self.shm: Path | None = None
         self.kept_work: Path | None = None
-        build = spec.kind == "build"
-        self.tmp_bytes = spec.limits.work_bytes if build else _RUN_TMP
+        self.view: AssembledView | DelegatedView
+        sizes = {
+            "work": spec.limits.work_bytes,
+            "tmp": spec.limits.work_bytes if spec.kind == "build" else _TMP_BYTES,
+            "shm": _SHM_BYTES,
+        }
+        place = folder / spec.name
+        if place.exists():
+            raise SandboxError(f"there is a sandbox {spec.name} already")
         try:
-            self._folder.mkdir(mode=0o711)
-            self._lay_out(build)
+            if spec.function_dir.stat().st_mode & 0o005 != 0o005:
+                raise SandboxError(f"{spec.function_dir} is not readable for everybody (mode 0755)")
+            if root:
+                users, template = root
+                self.user = users.take()
+                self.view = assembled = AssembledView(template, place)
+                assembled.assemble(spec, sizes, self.user)
+            else:
+                self.view = delegated = DelegatedView(folder / "template" / "etc", place)
+                delegated.assemble(spec, sizes)
+            self._open_work()
             if groups:
-                group = groups.group(spec.name)
+                self.group = groups.group(spec.name)
                 # What stands in the memory-backed folders is charged to the group as well.
-                memory = spec.limits.memory + spec.limits.work_bytes + self.tmp_bytes + SHM_BYTES
-                group.create(memory, spec.limits.processes + _OURS, spec.limits.cpus)
-                self.group = group
+                memory = spec.limits.memory + sum(sizes.values())
+                self.group.create(memory, spec.limits.processes + _OURS, spec.limits.cpus)
         except OSError as error:
             self.release()
             raise SandboxError(f"cannot lay out a sandbox: {error}") from error
@@ -57,45 +66,12 @@ class Parts:
             self.release()
             raise
 
-    def _lay_out(self, build: bool) -> None:
-        limits, spec = self._spec.limits, self._spec
-        if spec.function_dir.stat().st_mode & 0o005 != 0o005:
-            raise SandboxError(f"{spec.function_dir} is not readable for everybody (mode 0755)")
-        if self.user is not None:
-            self.work = self._memory_backed("work", limits.work_bytes)
-            self.tmp = self._memory_backed("tmp", self.tmp_bytes)
-            self.shm = self._memory_backed("shm", SHM_BYTES)
-        elif build or spec.keep_work:
-            self.work = self._folder / "work"
-            self.work.mkdir(mode=0o700)
-        if not build:
-            self.function = spec.function_dir
-            if self.user is not None:
-                self.function = self._within_reach(spec.function_dir, "fn")
-        if self.user is not None:
-            self.extra_ro_binds = tuple(
-                (str(self._within_reach(Path(host), f"extra-{number}")), inside)
-                for number, (host, inside) in enumerate(spec.extra_ro_binds)
-            )
-        if self.work is not None and (build or spec.keep_work):
-            self._work_fd = os.open(self.work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            if spec.keep_work:
+    def _open_work(self) -> None:
+        if self._spec.kind == "build" or self._spec.keep_work:
+            self._work_fd = os.open(self.view.work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if self._spec.keep_work:
                 # By descriptor, as threads outside our mount namespace do not see the path.
                 self.kept_work = Path(f"/proc/self/fd/{self._work_fd}")
-
-    def _within_reach(self, folder: Path, name: str) -> Path:
-        """Bound where the sandbox's user can reach it; the way to the original may be barred."""
-        target = self._folder / name
-        target.mkdir()
-        mounts.bind(folder, target)
-        return target
-
-    def _memory_backed(self, name: str, size: int) -> Path:
-        assert self.user is not None
-        folder = self._folder / name
-        folder.mkdir()
-        mounts.mount_tmpfs(folder, size, self._spec.limits.work_files, self.user, 0o700)
-        return folder
 
     async def copy_function(self) -> None:
         """A build's sources into its work folder, as the sandbox's user."""
@@ -114,12 +90,8 @@ class Parts:
             self._work_fd = -1
         if self.group:
             self.group.remove()
-        if self.user is not None:
-            for name in ("work", "tmp", "shm", "fn"):
-                mounts.unmount(self._folder / name)
-            for number in range(len(self._spec.extra_ro_binds)):
-                mounts.unmount(self._folder / f"extra-{number}")
-        shutil.rmtree(self._folder, ignore_errors=True)
-        if self._users and self.user is not None:
-            self._users.give_back(self.user)
+        if hasattr(self, "view"):
+            self.view.release()
+        if self._root and self.user is not None:
+            self._root[0].give_back(self.user)
             self.user = None

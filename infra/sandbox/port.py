@@ -6,6 +6,7 @@ of one execution and nothing of it outlives `close()`. Times in seconds, sizes i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, Protocol
@@ -18,6 +19,9 @@ Kind = Literal["run", "build"]
 KillReason = Literal["timed_out", "cancelled", "output_limit", "shutdown"]
 
 MIB = 1 << 20
+# Names become folders. Variables are those a shell takes, as one passes them on.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class SandboxError(ServerFault):
@@ -59,6 +63,15 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     extra_ro_binds: tuple[tuple[str, str], ...] = ()
     held_fds: tuple[int, ...] = ()
     keep_work: bool = False
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise SandboxError(f"{self.name!r} is no name for a sandbox")
+        for variable, value in self.env.items():
+            if not _VARIABLE.fullmatch(variable) or "\0" in value:
+                raise SandboxError(f"{variable!r} cannot stand in an environment")
+        if not self.argv or any("\0" in word for word in self.argv):
+            raise SandboxError("the command is empty or holds a NUL")
 
 
 class SandboxExit(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -129,5 +130,6 @@ def members_of(owner: str) -> set[int]:
     """Processes inside sandboxes of `owner`."""
     found: set[int] = set()
     for group in control_groups_of(owner):
-        found |= {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
+        with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+            found |= {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
     return found

@@ -1,0 +1,31 @@
+"""The sandbox port's contract: every test here holds for every adapter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from infra.sandbox.bubblewrap import BubblewrapSandbox
+from infra.sandbox.port import Sandbox
+from tests.support.sandboxes import Runner, compile_attacks
+
+ADAPTERS = {"bubblewrap": BubblewrapSandbox}
+
+
+@pytest.fixture(scope="session")
+def attacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_attacks(tmp_path_factory.mktemp("attacks"))
+
+
+@pytest_asyncio.fixture(scope="session", params=list(ADAPTERS))
+async def runner(request: pytest.FixtureRequest, attacks: Path) -> AsyncIterator[Runner]:
+    os.environ["HERMES_CANARY"] = "must stay out of sandboxes"
+    sandbox: Sandbox = ADAPTERS[request.param](f"contract-{os.getpid()}")
+    await sandbox.open()
+    yield Runner(sandbox, attacks)
+    assert await sandbox.reap(()) == [], "every test has closed what it prepared"
+    await sandbox.close()
