@@ -87,20 +87,16 @@ def control_groups(home: Path) -> Check:
 
 
 def promises_kept(home: Path) -> Check:
-    """Which promises bubblewrap can keep here; no sandbox of it keeps the last, the kernel's."""
+    """Which promises bubblewrap cannot keep here; no sandbox of it keeps the last, the kernel's."""
     groups, detail = usable_control_groups()
-    kept = promises.of_bubblewrap(root=os.geteuid() == 0, groups=groups, groups_detail=detail)
-    missing = [f"{promise.name} ({promise.detail})" for promise in kept if not promise.holds]
-    ok = [promise.name for promise in kept if not promise.holds] == ["kernel exploits"]
-    held = ", ".join(promise.name for promise in kept if promise.holds)
-    advice = "Run only programs of people you trust, or mend what does not hold."
-    return Check(
-        "isolation",
-        ok,
-        False,
-        f"holds: {held}; does not: {'; '.join(missing)}",
-        None if ok else advice,
-    )
+    promised = promises.of_bubblewrap(root=os.geteuid() == 0, groups=groups, groups_detail=detail)
+    broken = [promise for promise in promised if not promise.holds]
+    if [promise.name for promise in broken] == ["kernel exploits"]:
+        detail = f"all that bubblewrap can promise; kernel exploits: {broken[0].detail}"
+        return Check("isolation", True, False, detail)
+    detail = "; ".join(f"{promise.name}: {promise.detail}" for promise in broken)
+    advice = "Run only programs of people you trust, or run the agent as root with control groups."
+    return Check("isolation", False, False, f"not kept: {detail}", advice)
 
 
 def docker(home: Path) -> Check:
