@@ -90,7 +90,10 @@ class KafkaNode(msgspec.Struct, frozen=True, kw_only=True):
         new = self.folder / "data.new"
         shutil.rmtree(new, ignore_errors=True)
         self._write_config(new)
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Kafka's own notation. The tool takes an id that starts with a dash for an option.
+        cluster = "-"
+        while cluster.startswith("-"):
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         run_to_end(
             [
                 *self._java(jars),
