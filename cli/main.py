@@ -14,8 +14,9 @@ from typer.main import get_command
 
 from cli import exit_codes
 from cli.argv import split_topics
-from cli.options import CONTEXT, Noun, group_callback
+from cli.options import Noun, group_callback
 from cli.output import ReaderLeft
+from cli.plain_values import lighten
 from cli.problem import Problem
 from cli.session import Session
 
@@ -70,6 +71,7 @@ class LazyGroup(TyperGroup):
         group = get_command(noun)
         assert isinstance(group, TyperGroup)
         found = group if entry.command is None else group.commands[entry.command]
+        lighten(found)
         found.rich_help_panel = entry.panel  # type: ignore[attr-defined]
         self.add_command(found, cmd_name)
         return found  # type: ignore[return-value]
@@ -89,10 +91,11 @@ _HELP: Final = """Run GPU programs on servers, without setup on your side.
 
 def build() -> TyperGroup:
     """The whole command as a group, with nothing loaded yet."""
-    app = typer.Typer(name="hermes", cls=LazyGroup, add_completion=False, context_settings=CONTEXT)
+    app = typer.Typer(name="hermes", cls=LazyGroup, add_completion=False, add_help_option=False)
     app.callback(invoke_without_command=True)(group_callback(_HELP))
     group = get_command(app)
     assert isinstance(group, TyperGroup)
+    lighten(group)
     return group
 
 

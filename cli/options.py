@@ -13,7 +13,12 @@ from cli.output import ReaderLeft
 from cli.session import Session
 
 _PANEL = "Global options"
-CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
+def _show_help(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(0)
 
 
 def _show_version(wanted: bool) -> None:
@@ -24,7 +29,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit(0)
 
 
-def _global_options(
+def _global_options(  # noqa: PLR0917 - options, given by name
     url: Annotated[
         str | None,
         typer.Option("--url", metavar="URL", help="Server to speak to.", rich_help_panel=_PANEL),
@@ -42,6 +47,17 @@ def _global_options(
             "--token-file", metavar="FILE", help="Read the token there.", rich_help_panel=_PANEL
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--help",
+            "-h",
+            help="Show this text and leave.",
+            is_eager=True,
+            callback=_show_help,
+            rich_help_panel=_PANEL,
+        ),
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -53,7 +69,7 @@ def _global_options(
         ),
     ] = False,
 ) -> None:
-    """The signature that every command shares; `version` acts while parsing."""
+    """The signature that every command shares; `explain` and `version` act while parsing."""
 
 
 _GLOBALS = inspect.signature(_global_options, eval_str=True).parameters
@@ -66,7 +82,7 @@ def _apply(session: Session, options: dict[str, Any]) -> None:
     session.token_file = session.token_file if token_file is None else token_file
     session.out.json |= bool(options.pop("json"))
     session.out.no_color |= bool(options.pop("no_color"))
-    del options["version"]
+    del options["explain"], options["version"]
 
 
 def with_globals(function: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -118,7 +134,7 @@ class Noun(typer.Typer):
     """A group of commands about one thing: `hermes NOUN COMMAND`."""
 
     def __init__(self, name: str, summary: str) -> None:
-        super().__init__(name=name, add_completion=False, context_settings=CONTEXT)
+        super().__init__(name=name, add_completion=False, add_help_option=False)
         self.callback(invoke_without_command=True)(group_callback(summary))
 
     def verb(
@@ -127,15 +143,24 @@ class Noun(typer.Typer):
         """Register a command; its docstring is its help, `examples` a line each."""
 
         def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
-            self.command(name, context_settings=CONTEXT, epilog=example_block(examples))(
-                with_globals(function)
-            )
+            self.command(
+                name,
+                help=_paragraphs(function.__doc__ or ""),
+                epilog=_example_block(examples),
+                add_help_option=False,
+            )(with_globals(function))
             return function
 
         return register
 
 
-def example_block(examples: str) -> str | None:
+def _paragraphs(text: str) -> str:
+    """Running text without the line breaks of the source; a terminal has its own width."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _example_block(examples: str) -> str | None:
     """Lines under the heading Examples, kept as they are."""
     lines = [line.strip() for line in examples.strip().splitlines()]
     return "\n\n".join(["Examples:", *lines]) if lines else None
