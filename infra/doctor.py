@@ -22,8 +22,8 @@ _CHECKS: dict[str, Callable[[Path], Check]] = {
     "python": machine.python,
     "memory": machine.memory,
     "disk": machine.disk,
-    "c++ compiler": compilers.cpp,
-    "cuda compiler": compilers.cuda,
+    "compiler": compilers.cpp,
+    "nvcc": compilers.cuda,
     "gpu": machine.gpu,
     "bubblewrap": isolation.bubblewrap,
     "user namespaces": isolation.user_namespaces,
@@ -37,7 +37,7 @@ _CHECKS: dict[str, Callable[[Path], Check]] = {
 }
 
 #: What Hermes cannot do without; a check of these that breaks or hangs fails the command.
-_REQUIRED = frozenset({"python", "disk", "c++ compiler", "bubblewrap", "java", "postgres"})
+_REQUIRED = frozenset({"python", "disk", "compiler", "bubblewrap", "java", "postgres"})
 
 
 def run_checks(home: Path) -> list[Check]:

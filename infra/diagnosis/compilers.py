@@ -10,12 +10,12 @@ from infra.toolchain import ToolchainMissing, require_toolchain
 
 def cpp(home: Path) -> Check:
     """g++ and make; CUDA's compiler needs them too."""
-    return _compiler("c++ compiler", "cpp", home, required=True)
+    return _compiler("compiler", "cpp", home, required=True)
 
 
 def cuda(home: Path) -> Check:
     """nvcc, the system's or the one that Hermes installed."""
-    return _compiler("cuda compiler", "cuda", home, required=False)
+    return _compiler("nvcc", "cuda", home, required=False)
 
 
 def _compiler(name: str, language: str, home: Path, *, required: bool) -> Check:
