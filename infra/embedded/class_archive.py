@@ -50,7 +50,7 @@ def _train(folder: Path) -> Path:
     node.prepare()
     new, log = folder / "kafka.aot", folder / "kafka.log"
     argv = node.command(f"-XX:AOTCacheOutput={new}")
-    process = spawn(argv, log=log, env=PLAIN_ENVIRONMENT, cwd=folder)
+    process = spawn(argv, log=log, env=PLAIN_ENVIRONMENT, cwd=node.folder)
     try:
         deadline = time.monotonic() + _START_TIMEOUT
         while not node.is_ready() and process.poll() is None and time.monotonic() < deadline:

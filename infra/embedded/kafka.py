@@ -51,7 +51,10 @@ class KafkaNode(msgspec.Struct, frozen=True, kw_only=True):
             self._format(jars)
 
     def command(self, *options: str) -> list[str]:
-        """The broker's argv, after `prepare`. JVM `options` stand in place of the class archive."""
+        """The broker's argv, after `prepare`; to be started in `folder`.
+
+        JVM `options` stand in place of the class archive.
+        """
         jars = jar_paths()
         self._write_config(self._data)
         # Without an archive, or with one that does not fit, the JVM just starts slower.
@@ -112,8 +115,8 @@ class KafkaNode(msgspec.Struct, frozen=True, kw_only=True):
             f"listeners={listener},CONTROLLER://{LOOPBACK}:{self.controller_port}",
             f"advertised.listeners={listener}",
             f"controller.quorum.voters=1@{LOOPBACK}:{self.controller_port}",
-            # A properties file takes a backslash for an escape.
-            "log.dirs=" + str(data).replace("\\", "\\\\"),
+            # Relative: a file of properties cannot hold every path there is.
+            f"log.dirs={data.name}",
         ]
         new = self._config.with_suffix(".new")
         new.write_text("\n".join(lines) + "\n")

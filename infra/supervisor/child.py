@@ -54,7 +54,7 @@ class Child:
                 self.role.command(),
                 log=self.log,
                 env=environment,
-                cwd=self.log.parent,
+                cwd=self.role.folder,
                 pass_fds=inherited,
                 never_root=self.role.never_root,
             )

@@ -29,15 +29,16 @@ _PACKAGES = Path(__file__).resolve().parents[2]
 class Role(msgspec.Struct, frozen=True, kw_only=True):
     """One child process of the supervisor.
 
-    `prepare` runs before every start; `command` gives the argv. A role with a `probe` (it takes the
-    pid) is ready once that says so; one without reports on the descriptor in HERMES_READY_FD.
-    Roles of the lowest `stop_stage` are stopped first, with `stop_signal`; SIGKILL after
-    `stop_timeout` seconds.
+    `prepare` runs before every start; `command` gives the argv, to be run in `folder`. A role with
+    a `probe` (it takes the pid) is ready once that says so; one without reports on the descriptor
+    in HERMES_READY_FD. Roles of the lowest `stop_stage` are stopped first, with `stop_signal`;
+    SIGKILL after `stop_timeout` seconds.
     """
 
     name: str
     command: Callable[[], list[str]]
     environment: Mapping[str, str]
+    folder: Path
     prepare: Callable[[], None] = lambda: None
     probe: Callable[[int], bool] | None = None
     stop_stage: int = 0
@@ -54,6 +55,7 @@ def python_role(name: str, module: str, environment: Mapping[str, str]) -> Role:
     return Role(
         name=name,
         command=lambda: argv,
+        folder=Path(environment["HERMES_HOME"]),
         environment={**environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
     )
 
@@ -65,6 +67,7 @@ def kafka_role(node: KafkaNode) -> Role:
         prepare=node.prepare,
         command=node.command,
         environment=PLAIN_ENVIRONMENT,
+        folder=node.folder,
         probe=lambda pid: node.is_ready(),
         stop_stage=2,
     )
@@ -77,6 +80,7 @@ def postgres_role(server: PostgresServer) -> Role:
         prepare=server.prepare,
         command=server.command,
         environment=PLAIN_ENVIRONMENT,
+        folder=server.folder,
         probe=server.is_ready,
         stop_stage=1,
         stop_signal=signal.SIGINT,  # "fast": PostgreSQL would wait for its clients on SIGTERM

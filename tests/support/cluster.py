@@ -87,7 +87,7 @@ class Cluster:
         node = KafkaNode(folder=folder, port=port, controller_port=controller_port)
         node.prepare()
         log = self._folder / "kafka.log"
-        process = spawn(node.command(), log=log, env=PLAIN_ENVIRONMENT)
+        process = spawn(node.command(), log=log, env=PLAIN_ENVIRONMENT, cwd=folder)
         self._processes.append((process, signal.SIGTERM))
         self._wait_for(process, log, node.is_ready)
         self.kafka = node.bootstrap

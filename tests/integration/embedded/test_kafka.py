@@ -23,14 +23,14 @@ from infra.embedded.spawn import PLAIN_ENVIRONMENT, spawn
 def node(tmp_path: Path) -> KafkaNode:
     ensure_class_archive()
     port, controller_port = free_ports(2)
-    folder = tmp_path / "kafka with = and \\ in its name"
+    folder = tmp_path / "kafka, with = and \\ in its näme"
     return KafkaNode(folder=folder, port=port, controller_port=controller_port)
 
 
 @contextmanager
 def running(node: KafkaNode, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     node.prepare()
-    process = spawn(node.command(), log=log, env=PLAIN_ENVIRONMENT)
+    process = spawn(node.command(), log=log, env=PLAIN_ENVIRONMENT, cwd=node.folder)
     try:
         deadline = time.monotonic() + 30
         while not node.is_ready():
