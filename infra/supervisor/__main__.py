@@ -52,8 +52,8 @@ def main() -> int:
     try:
         run_foreground(options, reporter)
     except HermesError as error:
-        reporter.line(f"hermes: {error.title()}: {error.detail}")
-        reporter.send(Failed(error.title(), error.detail))
+        print(f"{error.title()}: {error.detail}", file=sys.stderr)
+        reporter.send(Failed(error.title(), error.detail, error.errors))
         return 1
     return 0
 

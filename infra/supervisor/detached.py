@@ -11,11 +11,11 @@ from typing import TextIO
 
 import msgspec
 
-from hermes.errors import HermesError, InvalidRequest
+from hermes.errors import FieldProblem, HermesError, InvalidRequest
 from infra.embedded.errors import EmbeddedFault, JarsUnavailable
 from infra.embedded.jars import Report
 from infra.supervisor.errors import AlreadyRunning, HomeUnusable, PortTaken, StartFailed
-from infra.supervisor.logs import bound, tail
+from infra.supervisor.logs import bound
 from infra.supervisor.plan import UpOptions, home_folder
 from infra.supervisor.results import UpResult
 
@@ -45,6 +45,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
     title: str
     detail: str
+    errors: tuple[FieldProblem, ...]
 
 
 Message = Started | Line | Served | Failed
@@ -91,7 +92,7 @@ def start_detached(options: UpOptions, report: Report = lambda line: None) -> Up
     with os.fdopen(read_end) as messages:
         result = _follow(messages, report)
     if result is None:
-        raise StartFailed(f"the supervisor ended; {log} ends with:\n{tail(log)}")
+        raise StartFailed(f"the supervisor ended; see {log}")
     return result
 
 
@@ -107,8 +108,8 @@ def _follow(messages: TextIO, report: Report) -> UpResult | None:
                     report(line)
                 case Served(result):
                     return result
-                case Failed(title, detail):
-                    raise _ERRORS.get(title, StartFailed)(detail)
+                case Failed(title, detail, errors):
+                    raise _ERRORS.get(title, StartFailed)(detail, errors)
     except KeyboardInterrupt:
         if pid:
             os.kill(pid, signal.SIGTERM)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from hermes.errors import FieldProblem
 from infra.supervisor import logs
 from infra.supervisor.child import Child
 from infra.supervisor.errors import StartFailed
@@ -66,9 +67,7 @@ class Supervisor:
         for child in self._children:
             if child.crashes >= _START_CRASHES or (late and child.state != "ready"):
                 end = child.last_end or f"does not serve after {_START_TIMEOUT:.0f} s"
-                raise StartFailed(
-                    f"{child.role.name} {end}; {child.log} ends with:\n{logs.tail(child.log)}"
-                )
+                raise StartFailed(f"{child.role.name} {end}; see {child.log}", _last_lines(child))
 
     def _turn(self) -> None:
         """Wait for something to happen, and see to it."""
@@ -163,3 +162,8 @@ class Supervisor:
 
     def _asked_to_stop(self, *_: object) -> None:
         self._stops_asked += 1
+
+
+def _last_lines(child: Child) -> tuple[FieldProblem, ...]:
+    lines = logs.tail(child.log).splitlines()
+    return tuple(FieldProblem(child.log.name, line) for line in lines if line.strip())
