@@ -1,0 +1,1 @@
+"""Migrations of the schema `accounts`, which is no projection and is never rebuilt."""

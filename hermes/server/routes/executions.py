@@ -1,0 +1,267 @@
+"""Executions: asking for one, looking at them, ending one."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+import msgspec
+from aiohttp import web
+
+from hermes.domain import events as ev
+from hermes.domain.execution import OUTCOMES
+from hermes.domain.ids import new_id
+from hermes.domain.resources import Position
+from hermes.domain.shapes import execution_shape
+from hermes.errors import (
+    AlreadyExists,
+    AlreadyFinished,
+    FieldProblem,
+    InvalidRequest,
+    NotFound,
+)
+from hermes.packages.reference import FunctionRef
+from hermes.server.accounts.idempotency import Answer, checked_key
+from hermes.server.call import Call, json_response
+from hermes.server.json_body import read_body, refuse
+from hermes.server.lookup import find_execution, past_events, resolve_function
+from hermes.server.pool_tap import PoolTap
+from hermes.server.run_requests import RunRequest, parse_run_request, requested_data
+from hermes.server.submit import (
+    Submitted,
+    append_fresh,
+    append_input,
+    append_with_given_id,
+    is_same_request,
+    resolve_input,
+)
+from hermes.server.tails.sse import Beginning, beginning_of, stream_tail
+from hermes.server.tails.tail import Tail
+from streams.log import new_event
+
+ROUTE = "POST /v1/executions"
+# A text of the longest inline input may be written in escapes of six bytes each.
+_BODY_FACTOR = 6
+_BODY_EXTRA = 64 * 1024
+STATUSES = ("requested", "queued", "scheduled", "claimed", "running", "finished", "rejected")
+
+
+async def create(call: Call) -> web.StreamResponse:
+    """POST /executions: 202 with the execution, or at once its tail."""
+    settings = call.services.settings
+    body = await read_body(call.request, settings.max_inline_input * _BODY_FACTOR + _BODY_EXTRA)
+    request = parse_run_request(body, settings)
+    key = call.request.headers.get("Idempotency-Key")
+    if key is None:
+        return await _run(call, request, request.id or new_id(), given_id=request.id is not None)
+    key = checked_key(key)
+    keys, digest, user_id = call.services.idempotency, hashlib.sha256(body).digest(), call.user.id
+    async with keys.one_at_a_time(user_id, ROUTE, key) as turn:
+        known, answer = await keys.first_answer(user_id, ROUTE, key, digest)
+        if known is not None and answer is not None:
+            return await _first_answer(call, known, answer)
+        wanted = known or request.id or new_id()
+        return await _run(call, request, wanted, given_id=True, key=(key, digest), turn=turn)
+
+
+async def _run(
+    call: Call,
+    request: RunRequest,
+    execution_id: str,
+    *,
+    given_id: bool,
+    key: tuple[str, bytes] | None = None,
+    turn: AsyncExitStack | None = None,
+) -> web.StreamResponse:
+    services, user = call.services, call.user
+    tap = services.taps.get(request.pool)
+    if tap is None:
+        refuse(FieldProblem("pool", f"there is no pool {request.pool!r}"))
+    function = resolve_function(services.registry.state, user, request.ref)
+    given = await resolve_input(services, user, request)
+    data = requested_data(
+        request,
+        function,
+        user,
+        execution_id=execution_id,
+        given=given,
+        settings=services.settings,
+    )
+    if key is not None:
+        first = await services.idempotency.claim(user.id, ROUTE, *key, execution_id)
+        if first != execution_id:
+            data = msgspec.structs.replace(data, execution_id=first)
+    with Tail(data.execution_id, tap, closing=services.closing) as tail:
+        submitted = await _submit(call, tap, data, request.input, given_id=given_id)
+        execution = execution_shape(submitted.state)
+        headers = call.wrote(submitted.position)
+        headers["Location"] = f"/v1/executions/{data.execution_id}"
+        if key is not None:
+            answer = Answer(202, msgspec.Raw(msgspec.json.encode(execution)), headers)
+            await services.idempotency.answered(user.id, ROUTE, key[0], answer)
+        if turn is not None:
+            await turn.aclose()
+        if not wants_stream(call):
+            return json_response(execution, 202, headers)
+        return await stream_tail(
+            call,
+            tail,
+            data.execution_id,
+            pool_topic=tap.fold.topic,
+            beginning=Beginning(),
+            headers=headers,
+        )
+
+
+async def _submit(
+    call: Call, tap: PoolTap, data: ev.ExecutionRequested, inline: bytes, *, given_id: bool
+) -> Submitted:
+    services, actor = call.services, call.user.actor
+    if given_id:
+        known = await _known(call, data)
+        if known is not None:
+            return known
+    given = await append_input(services, tap, data.execution_id, data.input, inline)
+    data = msgspec.structs.replace(data, input=given)
+    if not given_id:
+        return await append_fresh(services, tap, data, actor)
+    try:
+        return await append_with_given_id(services, tap, data, actor)
+    except AlreadyExists:
+        known = await _known(call, data)
+        if known is None:
+            raise
+        return known
+
+
+async def _known(call: Call, data: ev.ExecutionRequested) -> Submitted | None:
+    """The execution that has this id, if it is the same request. Raises AlreadyExists if not."""
+    for tap in call.services.taps.values():
+        entry = tap.journal.get(data.execution_id)
+        if entry is None:
+            if data.execution_id in tap.fold.state.ended:
+                raise AlreadyExists(f"the id {data.execution_id} is in use")
+            continue
+        if not is_same_request(entry.state, data):
+            raise AlreadyExists(f"the id {data.execution_id} is in use for another request")
+        return Submitted(entry.state, entry.state.requested)
+    return None
+
+
+async def _first_answer(call: Call, execution_id: str, answer: Answer) -> web.StreamResponse:
+    if not wants_stream(call):
+        return json_response(bytes(answer.body), answer.status, answer.headers)
+    for tap in call.services.taps.values():
+        if tap.journal.get(execution_id) is not None:
+            with Tail(execution_id, tap, closing=call.services.closing) as tail:
+                return await stream_tail(
+                    call,
+                    tail,
+                    execution_id,
+                    pool_topic=tap.fold.topic,
+                    beginning=Beginning(),
+                    headers=answer.headers,
+                )
+    return json_response(bytes(answer.body), answer.status, answer.headers)
+
+
+def wants_stream(call: Call) -> bool:
+    """Whether the client asks for the tail instead of the execution."""
+    return "text/event-stream" in call.request.headers.get("Accept", "")
+
+
+async def get(call: Call) -> web.StreamResponse:
+    """GET /executions/{id}."""
+    return json_response((await find_execution(call)).body)
+
+
+async def list_all(call: Call) -> web.StreamResponse:
+    """GET /executions."""
+    limit, cursor = call.page()
+    statuses = call.request.query.getall("status", [])
+    unknown = [s for s in statuses if s not in STATUSES and s not in OUTCOMES]
+    if unknown:
+        raise InvalidRequest(
+            f"status must be one of {', '.join((*STATUSES, *sorted(OUTCOMES)))}",
+            (FieldProblem("status", "is no status and no outcome"),),
+        )
+    kind = call.query("kind") or "run"
+    if kind not in ("run", "build"):
+        raise InvalidRequest("kind must be run or build")
+    function = call.query("function")
+    if function is not None:
+        FunctionRef.parse(function)
+    since, until = _time(call, "since"), _time(call, "until")
+    await call.wait_for_views()
+    page = await call.services.views.list_executions(
+        call.user.id,
+        statuses=statuses,
+        function=function,
+        kind=kind,
+        since=since,
+        until=until,
+        limit=limit,
+        cursor=cursor,
+    )
+    return json_response(page)
+
+
+async def cancel(call: Call) -> web.StreamResponse:
+    """POST /executions/{id}/cancel: asks the execution to end; asking again changes nothing."""
+    found = await find_execution(call)
+    state = found.state
+    if state is None or state.terminal:
+        raise AlreadyFinished(f"execution {found.id} has ended")
+    if state.cancel_requested_at is not None:
+        return json_response(found.body, 202, call.wrote(state.requested))
+    event = new_event(
+        ev.ExecutionCancelRequested(execution_id=found.id),
+        call.user.actor,
+        correlation_id=found.id,
+    )
+    offset, applied = await found.tap.fold.append(call.services.writer, found.id, event)
+    entry = found.tap.journal.get(found.id)
+    if entry is None:
+        raise NotFound(f"no execution {found.id}")
+    if applied.superseded and entry.state.terminal and entry.state.cancel_requested_at is None:
+        raise AlreadyFinished(f"execution {found.id} has ended")
+    headers = call.wrote(Position(found.tap.fold.topic, 0, offset))
+    return json_response(execution_shape(entry.state), 202, headers)
+
+
+async def events(call: Call) -> web.StreamResponse:
+    """GET /executions/{id}/events: superseded ones too, oldest first."""
+    limit, cursor = call.page()
+    found = await find_execution(call)
+    await call.wait_for_views()
+    page = await call.services.views.list_events(call.user.id, found.id, limit=limit, cursor=cursor)
+    return json_response(page)
+
+
+async def tail(call: Call) -> web.StreamResponse:
+    """GET /executions/{id}/tail."""
+    follow = call.flag("follow", True)
+    found = await find_execution(call)
+    beginning = beginning_of(call, found.id)
+    past = await past_events(call, found)
+    with Tail(
+        found.id, found.tap, follow=follow, past=past, closing=call.services.closing
+    ) as reading:
+        return await stream_tail(
+            call, reading, found.id, pool_topic=found.tap.fold.topic, beginning=beginning
+        )
+
+
+def _time(call: Call, name: str) -> datetime | None:
+    text = call.query(name)
+    if text is None:
+        return None
+    try:
+        # A plus sign in a query stands for a space; only an offset can have one here.
+        found = msgspec.convert(text.replace(" ", "+"), datetime)
+    except msgspec.ValidationError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise InvalidRequest(f"{name} must be a time such as 2026-01-31T12:00:00Z")
+    return found

@@ -1,0 +1,139 @@
+"""A tail as server-sent events: frames, resume tokens, heartbeats, and where to begin."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from hermes.domain.resources import Position
+from hermes.errors import InvalidRequest
+from hermes.server.call import Call
+from hermes.server.tails.items import (
+    AttemptItem,
+    EndItem,
+    EventItem,
+    GapItem,
+    Item,
+    OutputItem,
+    Place,
+)
+from hermes.server.tails.tail import Tail
+
+HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Accel-Buffering": "no",
+}
+# A client that takes nothing for so long is gone; it can come back with its last token.
+_WRITE_PATIENCE = 300.0
+_HEARTBEAT = b":\n\n"
+_encode = msgspec.json.Encoder().encode
+
+
+class Beginning(msgspec.Struct, frozen=True):
+    """Where a client begins: behind a place, or with output from a seq on."""
+
+    behind: Place | None = None
+    since: int = 0
+
+    def shows(self, item: Item) -> bool:
+        """Whether this item belongs to what the client asked for."""
+        if self.behind is not None and item.place <= self.behind:
+            return False
+        match item:
+            case OutputItem():
+                return item.chunk.seq >= self.since
+            case GapItem():
+                return item.to_seq >= self.since
+        return True
+
+
+def beginning_of(call: Call, execution_id: str) -> Beginning:
+    """`Last-Event-ID` and `since`. Raises InvalidCursor, InvalidRequest."""
+    since = call.query("since") or "0"
+    if not (since.isascii() and since.isdigit() and len(since) <= 15):
+        raise InvalidRequest("since must be a sequence number, 0 or above")
+    token = call.request.headers.get("Last-Event-ID")
+    behind = call.services.tokens.read(execution_id, token) if token else None
+    return Beginning(behind, int(since))
+
+
+async def stream_tail(
+    call: Call,
+    tail: Tail,
+    execution_id: str,
+    *,
+    pool_topic: str,
+    beginning: Beginning,
+    headers: dict[str, str] | None = None,
+) -> web.StreamResponse:
+    """Answer with the tail until it ends, the client leaves or the server closes."""
+    response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
+    metrics = call.services.metrics
+    metrics.tails.inc()
+    try:
+        await response.prepare(call.request)
+        async with aclosing(tail.items()) as batches:
+            async for items in batches:
+                frames = [
+                    _frame(call, execution_id, item) for item in items if beginning.shows(item)
+                ]
+                await asyncio.wait_for(
+                    response.write(b"".join(frames) or _HEARTBEAT), _WRITE_PATIENCE
+                )
+                for item in items:
+                    if isinstance(item, EndItem):
+                        shown = Position(pool_topic, 0, item.place.event)
+                        call.services.sessions.saw(call.user.id, shown)
+        await response.write_eof()
+    except (ConnectionError, TimeoutError):
+        # The client left. What it has not seen, it gets with its last token.
+        call.request.protocol.force_close()
+    finally:
+        metrics.tails.dec()
+    return response
+
+
+def _frame(call: Call, execution_id: str, item: Item) -> bytes:
+    token = call.services.tokens.write(execution_id, item.place)
+    name, data = _shape(item)
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (token.encode(), name, _encode(data))
+
+
+def _shape(item: Item) -> tuple[bytes, Any]:
+    match item:
+        case EventItem():
+            return b"event", item.event
+        case OutputItem():
+            chunk = item.chunk
+            return b"output", {
+                "attempt": chunk.attempt,
+                "seq": chunk.seq,
+                "stream": chunk.stream,
+                "offset": chunk.offset,
+                "time": chunk.time,
+                "data": base64.b64encode(chunk.data).decode(),
+            }
+        case AttemptItem():
+            return b"attempt", {"attempt": item.attempt, "reason": item.reason}
+        case GapItem():
+            return b"gap", {
+                "attempt": item.attempt,
+                "from_seq": max(item.from_seq, 0),
+                "to_seq": item.to_seq,
+                "reason": item.reason,
+            }
+    return b"end", {
+        "status": item.status,
+        "outcome": item.outcome,
+        "exit_code": item.exit_code,
+        "signal": item.signal,
+        "last_seq": item.last_seq,
+        "complete": item.complete,
+    }
