@@ -9,8 +9,10 @@ VALUE_OPTIONS = frozenset({"--url", "--token-file"})
 
 
 def split_topics(argv: Sequence[str], topics: Collection[str]) -> list[str]:
-    """Rewrite the command word `topic:command` into two words; everything else stays."""
+    """Rewrite the command word `topic:command` into two words, and `help X` into `X --help`."""
     words = list(argv)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     position = 0
     while position < len(words):
         word = words[position]

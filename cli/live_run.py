@@ -16,6 +16,7 @@ from cli.tail import Entry, Interrupts, Tail
 
 #: A tail asked for right after the acceptance may be ahead of the views for a moment.
 _PATIENCE = 30.0
+_UNKNOWN = "detached before Hermes said which execution it is; see: hermes execution list"
 
 
 class _Run:
@@ -88,7 +89,7 @@ class _Run:
     def _detached(self) -> int:
         self._printer.finish()
         if self.id is None:
-            words = "detached before Hermes said which execution it is; see: hermes execution list"
+            words = _UNKNOWN
         else:
             follow = f"hermes execution tail {self.id}"
             words = f"detached from {self.id}; it runs on, follow it with: {follow}"
@@ -114,13 +115,17 @@ def follow_new_execution(
     """POST the request and stay until the execution ends; the exit code of `hermes run`."""
     interrupts = Interrupts()
     with interrupts.caught():
-        with interrupts.waiting():
-            stream = session.client.stream(
-                "POST",
-                "/v1/executions",
-                body=encode(body),
-                headers=json_headers({"Accept": "text/event-stream", **headers}),
-            )
+        try:
+            with interrupts.waiting():
+                stream = session.client.stream(
+                    "POST",
+                    "/v1/executions",
+                    body=encode(body),
+                    headers=json_headers({"Accept": "text/event-stream", **headers}),
+                )
+        except KeyboardInterrupt:
+            session.out.note(_UNKNOWN)
+            return exit_codes.DETACHED
         tail = Tail(
             session.client,
             None,

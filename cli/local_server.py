@@ -109,7 +109,7 @@ def diagnose(session: Session, home: Path | None, mend: str | None) -> int:
 
     with _server_code():
         from infra import doctor  # noqa: PLC0415
-        from infra.supervisor.plan import home_folder  # noqa: PLC0415
+        from infra.supervisor.home import home_folder  # noqa: PLC0415
 
         folder = home_folder(home).path
         if mend is not None:

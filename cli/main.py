@@ -112,6 +112,9 @@ def run(argv: Sequence[str], session: Session) -> int:
     except Problem as problem:
         session.out.problem(problem)
         return problem.exit_code
+    except UnicodeEncodeError:
+        session.out.problem(_usage("the command line holds bytes that are not UTF-8"))
+        return exit_codes.USAGE
     except typer.Abort:
         session.out.note("aborted")
         return exit_codes.FAILURE
@@ -124,12 +127,23 @@ def _usage(detail: str) -> Problem:
     return Problem(title, detail, code="invalid_request", status=400)
 
 
+def _mend_streams() -> None:
+    """Whatever the locale can show or the parent has closed, writing must not raise."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        else:
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line of this process and exit with its code."""
     if os.environ.get("_HERMES_COMPLETE"):
         from typer._completion_classes import completion_init  # noqa: PLC0415
 
         completion_init()
+    _mend_streams()
     session = Session()
     try:
         code = run(sys.argv[1:], session)

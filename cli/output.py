@@ -42,7 +42,7 @@ class Output:
 
     def document(self, value: Any) -> None:
         """One JSON value on a line of its own."""
-        self.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
+        self.stdout.write(_encode(value) + "\n")
         self.stdout.flush()
 
     def rows(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -61,11 +61,17 @@ class Output:
     def problem(self, problem: Problem) -> None:
         """Why the command failed: for people, or one problem document, always on stderr."""
         if self.json:
-            text = json.dumps(problem.document(), ensure_ascii=False, separators=(",", ":"))
-            self.stderr.write(text + "\n")
+            self.stderr.write(_encode(problem.document()) + "\n")
         else:
-            self.stderr.write(f"hermes: {escape_line(str(problem))}\n")
+            # Further lines are indented, so that no detail can pass for a message of ours.
+            text = escape(str(problem)).replace("\n", "\n  ")
+            self.stderr.write(f"hermes: {text}\n")
             for field, message in problem.errors:
                 place = f"{escape_line(field)}: " if field else ""
                 self.stderr.write(f"  {place}{escape_line(message)}\n")
         self.stderr.flush()
+
+
+def _encode(value: Any) -> str:
+    """JSON in ASCII: right in every locale, and nothing in it that a terminal would obey."""
+    return json.dumps(value, separators=(",", ":"))

@@ -40,7 +40,10 @@ class Interrupts:
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Within this block SIGINT is ours."""
+        """Within this block SIGINT is ours, unless our parent had it ignored (`nohup`, `&`)."""
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            yield
+            return
         before = signal.signal(signal.SIGINT, self._handle)
         try:
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def test_the_overview_names_every_command(hermes: Hermes) -> None:
     overview = hermes("--help")
     assert overview.stdout == hermes().stdout
     assert overview.code == 0
+    assert hermes("help").stdout == overview.stdout
+    assert hermes("help", "run").stdout == hermes("run", "--help").stdout
     for command in COMMANDS:
         assert command.split()[0] in overview.text
     assert "inspect" in hermes("execution").text
@@ -97,13 +100,42 @@ def test_an_error_is_a_line_and_a_line_for_each_part(api: FakeApi, hermes: Herme
     assert result.stdout == b""
 
 
+def test_bytes_that_are_no_text_are_refused_or_sent_as_they_are(
+    api: FakeApi, hermes: Hermes
+) -> None:
+    odd = os.fsdecode(b"\xff")
+    assert hermes("run", "ana/echo", "--pool", odd).code == 2
+    assert hermes("function", "list", "--owner", odd).code == 2
+    assert hermes("run", "ana/echo", "--input", odd).code == 0
+    assert b'"input_base64":"/w=="' in api.requests[-1].body
+
+
+def test_closed_streams_and_poor_locales_are_no_trouble(
+    api: FakeApi, environment: dict[str, str], tmp_path: Path
+) -> None:
+    api.add_function("ana/x:1.0.0", language="☃")
+    for redirection in ("", ">&-", "2>&-", ">&- 2>&- <&-"):
+        command = " ".join([*COMMAND, "function", "list", redirection])
+        done = subprocess.run(
+            command,
+            shell=True,
+            capture_output=True,
+            env={**environment, "LC_ALL": "C", "PYTHONIOENCODING": "latin-1"},
+            cwd=tmp_path,
+            timeout=20,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert ("ana/x:1.0.0" in done.stdout.decode()) == (">&-" not in redirection.split())
+
+
 def test_a_server_cannot_write_to_the_terminal(api: FakeApi, hermes: Hermes) -> None:
     evil = "\x1b]0;owned\x07\n\u202e"
     api.instead = [("GET", "/v1/users/me", lambda: problem("forbidden", 403, evil, evil))]
     stderr = hermes("remote", "whoami").stderr
     assert "\x1b" not in stderr
     assert "\u202e" not in stderr
-    assert len(stderr.splitlines()) == 1
+    assert [line[:2] for line in stderr.splitlines()[1:]] == ["  ", "  "]
     api.agents = [{"id": evil, "pool": "[red]x[/red]", "state": "online", "gpus": []}]
     table = hermes("agent", "list").text
     assert "\x1b" not in table
