@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from infra.supervisor.errors import StopFailed
+from infra.supervisor.home import home_folder
 from infra.supervisor.identity import ProcessIdentity
-from infra.supervisor.plan import home_folder
 from infra.supervisor.results import StatusResult, UpResult
 
 # The supervisor gives its three stages 8 s each before it kills.

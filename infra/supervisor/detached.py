@@ -15,8 +15,9 @@ from hermes.errors import FieldProblem, HermesError, InvalidRequest
 from infra.embedded.errors import EmbeddedFault, JarsUnavailable
 from infra.embedded.jars import Report
 from infra.supervisor.errors import AlreadyRunning, HomeUnusable, PortTaken, StartFailed
+from infra.supervisor.home import home_folder
 from infra.supervisor.logs import bound
-from infra.supervisor.plan import UpOptions, home_folder
+from infra.supervisor.plan import UpOptions
 from infra.supervisor.results import UpResult
 
 _PACKAGES = Path(__file__).resolve().parents[2]

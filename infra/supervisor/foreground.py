@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from infra.supervisor.child import Child
 from infra.supervisor.display import Display
-from infra.supervisor.home import Home, Running
+from infra.supervisor.home import Home, Running, home_folder
 from infra.supervisor.identity import ProcessIdentity
-from infra.supervisor.plan import Plan, UpOptions, home_folder, make_plan
+from infra.supervisor.plan import Plan, UpOptions, make_plan
 from infra.supervisor.results import RoleStatus, UpResult
 from infra.supervisor.supervise import Supervisor
 

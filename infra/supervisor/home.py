@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from hermes.settings import Settings
 from infra.supervisor.errors import AlreadyRunning, HomeUnusable
 from infra.supervisor.identity import ProcessIdentity
 from infra.supervisor.results import RoleStatus, StatusResult, UpResult
@@ -119,6 +120,11 @@ class Home(msgspec.Struct, frozen=True):
             return msgspec.json.decode(self.status_file.read_bytes(), type=Running)
         except (OSError, msgspec.DecodeError):
             return None
+
+
+def home_folder(home: Path | None) -> Home:
+    """Flag before HERMES_HOME before ~/.hermes."""
+    return Home((home.expanduser() if home else Settings.from_env().home).absolute())
 
 
 def _holders(lock_file: Path) -> str:

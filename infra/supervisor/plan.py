@@ -75,11 +75,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return (*embedded, *(python_role(name, module, environment) for name, module in modules))
 
 
-def home_folder(home: Path | None) -> Home:
-    """Flag before HERMES_HOME before ~/.hermes."""
-    return Home((home.expanduser() if home else Settings.from_env().home).absolute())
-
-
 def make_plan(options: UpOptions, home: Home) -> Plan:
     """Choose ports and servers. Raises InvalidRequest, PortTaken or HomeUnusable."""
     settings = Settings.from_env()
