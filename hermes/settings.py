@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool: str = "default"
     agent: str = "local"
     slots: int = 0  # 0: twice the cores
+    fake_gpus: int = 0  # GPUs that only say so, for tests of scheduling
 
     heartbeat: float = 1.0
     lease: float = 10.0
@@ -100,6 +101,7 @@ _VARIABLES = {
     "pool": "HERMES_POOL",
     "agent": "HERMES_AGENT",
     "slots": "HERMES_SLOTS",
+    "fake_gpus": "HERMES_FAKE_GPUS",
     "heartbeat": "HERMES_HEARTBEAT",
     "lease": "HERMES_LEASE",
     "claim_timeout": "HERMES_CLAIM_TIMEOUT",

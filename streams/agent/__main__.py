@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 from hermes.domain.ids import new_id
 from hermes.domain.pool import Applied, PoolState
 from hermes.readiness import report_ready
 from hermes.runtime import run_role, serve
 from hermes.settings import Settings
+from infra import gpu
 from infra.blobs import BlobStore
 from infra.sandbox.bubblewrap import BubblewrapSandbox
 from streams.agent.artifacts import ArtifactCache
@@ -24,12 +26,19 @@ from streams.topics import Topics, ensure_topics
 OUTPUT_BATCH = 1024 * 1024
 
 
+def _owner(settings: Settings) -> str:
+    """Whose sandboxes these are: two Hermes on a host may both call their agent by its name, and
+    neither may take the other's sandboxes for leftovers of its own."""
+    home = hashlib.sha256(str(settings.home).encode()).hexdigest()
+    return f"{settings.agent}-{home[:12]}"
+
+
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve `settings.pool` as `settings.agent` until `stop`."""
     folder = settings.home / "agents" / settings.agent
     spool = folder / "spool"
     spool.mkdir(parents=True, exist_ok=True)
-    sandbox = BubblewrapSandbox(settings.agent)
+    sandbox = BubblewrapSandbox(_owner(settings))
     await sandbox.open()
     await sandbox.reap(())
     blobs = BlobStore(settings.blobs_url)
@@ -38,7 +47,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     topics = Topics(settings.topic_prefix)
     topic = topics.executions(settings.pool)
     output_topic = topics.output(settings.pool)
-    inventory = await asyncio.to_thread(take_inventory, settings)
+    gpus = gpu.fake_gpus(settings.fake_gpus) or await asyncio.to_thread(gpu.discover)
+    inventory = await asyncio.to_thread(take_inventory, settings, gpus)
     await patiently(lambda: ensure_topics(settings, settings.pool), "Kafka")
     events = LogWriter(settings.bootstrap, timeout=settings.append_timeout)
     output = LogWriter(
@@ -68,6 +78,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         artifacts=artifacts,
         inputs=InputSource(settings.bootstrap, blobs, spool),
         spool=spool,
+        gpus=gpus,
     )
     agent = Agent(host, topics.heartbeats(settings.pool), inventory)
     # A group of its own for each boot: there is no old member to wait for.

@@ -23,6 +23,7 @@ from hermes.domain.codec import encode
 from hermes.domain.execution import AttemptState, ExecutionState
 from hermes.domain.resources import Usage
 from hermes.errors import HermesError, LogUnavailable, NotFound, UserError
+from infra import gpu
 from infra.sandbox.port import Prepared, SandboxExit, SandboxLimits, SandboxSpec
 from infra.toolchain.find import require_toolchain
 from infra.toolchain.model import Toolchain
@@ -47,6 +48,7 @@ class Attempt:
         self._execution = execution
         self.number = attempt.attempt
         self._gpus = attempt.gpus
+        self._gpu_locks: list[int] = []
         self._claimed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._prepared: Prepared | None = None
         self._running = False
@@ -136,6 +138,9 @@ class Attempt:
             # Programs that link the toolchain's libraries need them at run time as well.
             with contextlib.suppress(HermesError):
                 toolchain = require_toolchain("cuda", host.settings.home)
+        for uuid in self._gpus:
+            self._gpu_locks.append(gpu.lock(uuid))
+            stack.callback(os.close, self._gpu_locks[-1])
         handler = execution.handler.removeprefix("./")
         return self._spec(
             (f"/fn/{handler}",),
@@ -183,7 +188,13 @@ class Attempt:
             ),
             extra_ro_binds=toolchain.ro_binds if toolchain else (),
             keep_work=is_build,
+            gpu_devices=self._gpu_devices(),
+            held_fds=tuple(self._gpu_locks),
         )
+
+    def _gpu_devices(self) -> tuple[str, ...]:
+        devices = (self._host.gpus[uuid].devices for uuid in self._gpus)
+        return tuple(dict.fromkeys(node for nodes in devices for node in nodes))
 
     async def _execute(self, prepared: Prepared) -> None:
         execution, host = self._execution, self._host
@@ -259,6 +270,7 @@ class Attempt:
                 cpu_time=ended.cpu_time,
                 peak_memory=ended.peak_memory,
                 output_bytes=pump.total,
+                gpu_time=ended.wall_time * len(self._gpus) if self._gpus else None,
             ),
             last_seq=pump.last_seq,
             output=pump.digests(),

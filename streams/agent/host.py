@@ -9,6 +9,7 @@ import msgspec
 from hermes.domain.pool import Applied, PoolState
 from hermes.settings import Settings
 from infra.blobs import BlobStore
+from infra.gpu import HostGpu
 from infra.sandbox.port import Sandbox
 from streams.agent.artifacts import ArtifactCache
 from streams.agent.stdin import InputSource
@@ -31,6 +32,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: ArtifactCache
     inputs: InputSource
     spool: Path
+    gpus: dict[str, HostGpu]
 
     @property
     def actor(self) -> str:

@@ -8,16 +8,18 @@ from pathlib import Path
 import hermes
 from hermes.domain.resources import Inventory
 from hermes.settings import Settings
+from infra.gpu import HostGpu
 from infra.toolchain.find import toolchain_for
 
 
-def take_inventory(settings: Settings) -> Inventory:
+def take_inventory(settings: Settings, gpus: dict[str, HostGpu]) -> Inventory:
     """Cores and memory as the kernel gives them, toolchains as they are found."""
     cores = len(os.sched_getaffinity(0))
     return Inventory(
         slots=settings.slots or 2 * cores,
         cpus=float(cores),
         memory=_memory(),
+        gpus=tuple(host_gpu.gpu for host_gpu in gpus.values()),
         sandbox=settings.sandbox,
         toolchains=tuple(
             f"{found.name}-{found.version}"

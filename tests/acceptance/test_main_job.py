@@ -1,4 +1,4 @@
-"""Register, build, run, tail, list, inspect, replay, rebuild: as a new user would, through the CLI."""
+"""Register, build, run, tail, list, inspect, replay, rebuild: as a new user would."""
 
 from __future__ import annotations
 

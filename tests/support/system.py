@@ -1,4 +1,4 @@
-"""A whole Hermes for tests: `hermes up` in a folder of its own, and users who drive the real CLI."""
+"""A whole Hermes for tests: `hermes up` in a folder of its own, and users of the real CLI."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class User:
             env=self.environment,
             cwd=ROOT,
             timeout=timeout,
+            check=False,
         )
 
     def ok(self, *words: str, stdin: bytes = b"", timeout: float = 120.0) -> bytes:
@@ -97,7 +98,12 @@ class System:
         """Run a command as the operator, who is nobody's user."""
         environment = {**self.environment, "XDG_CONFIG_HOME": str(self.folder / "operator")}
         return subprocess.run(
-            [str(HERMES), *words], capture_output=True, env=environment, cwd=ROOT, timeout=timeout
+            [str(HERMES), *words],
+            capture_output=True,
+            env=environment,
+            cwd=ROOT,
+            timeout=timeout,
+            check=False,
         )
 
     def user(self, name: str) -> User:
