@@ -1,0 +1,1 @@
+"""PostgreSQL views of the log: they can be thrown away and rebuilt."""

@@ -1,0 +1,1 @@
+ALTER TABLE agents ADD PRIMARY KEY (topic, id);
