@@ -253,6 +253,8 @@ def _(
         return Misfit(f"attempt {data.attempt} was not claimed")
     if data.outcome not in OUTCOMES:
         return Misfit(f"unknown outcome {data.outcome!r}")
+    if state.current is None and not _ends_without_a_run(data):
+        return Misfit(f"attempt {data.attempt} is not held by an agent")
     attempts = state.attempts
     if state.current is not None:
         ended = msgspec.structs.replace(
@@ -316,6 +318,11 @@ def _(
 ) -> ExecutionState | Misfit:
     # Whether a GPU is held is the pool's to know; the execution itself does not change.
     return state
+
+
+def _ends_without_a_run(data: ev.ExecutionFinished) -> bool:
+    """The scheduler's word on what nobody holds; the late end of a lost attempt is not one."""
+    return data.outcome in ("cancelled", "lost") and not data.output and data.usage is None
 
 
 def _with_attempt(state: ExecutionState, status: Status, attempt: AttemptState) -> ExecutionState:

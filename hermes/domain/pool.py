@@ -10,15 +10,17 @@ from __future__ import annotations
 import msgspec
 
 from hermes.domain import events as ev
-from hermes.domain.execution import ExecutionState, Misfit, begin, evolve
+from hermes.domain.execution import AttemptState, ExecutionState, Misfit, begin, evolve
 from hermes.domain.ids import id_time_ms, is_id
 from hermes.domain.resources import Inventory
 
 HOUR_MS = 3_600_000
 REQUEST_WINDOW_MS = 24 * HOUR_MS
-# An id can be requested until 24 h after its time; remembering it for twice that is enough, and
-# pruning goes by the log's time, so it is the same for every reader.
+# An id can be requested until 24 h after its time; remembering its end for twice that is enough,
+# and pruning goes by the log's time, so it is the same for every reader.
 REMEMBER_MS = 2 * REQUEST_WINDOW_MS
+MAX_EPOCH_STEP = 2**20
+"""No single record may use up the epochs of all later schedulers."""
 RULES = 1
 """The version of this fold's rules; a snapshot of other rules is not used."""
 
@@ -53,6 +55,7 @@ class Ended(msgspec.Struct, frozen=True):
     reason: str | None = None
     artifact_sha256: str | None = None
     toolchain: str | None = None
+    log_time: int = 0
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -159,6 +162,7 @@ class PoolState(msgspec.Struct, kw_only=True):
                 after.reason,
                 after.built_artifact,
                 after.toolchain,
+                self.log_time,
             )
             self._forget_old()
         else:
@@ -176,6 +180,8 @@ class PoolState(msgspec.Struct, kw_only=True):
                 return f"agent {data.agent} is not online"
             if agent.incarnation != data.incarnation:
                 return f"agent {data.agent} has another incarnation by now"
+            if len(set(data.gpus)) < len(data.gpus):
+                return "a GPU is named twice"
             offered = {gpu.uuid for gpu in agent.inventory.gpus}
             for uuid in data.gpus:
                 if uuid not in offered:
@@ -188,9 +194,16 @@ class PoolState(msgspec.Struct, kw_only=True):
         if isinstance(data, ev.ExecutionScheduled):
             for uuid in data.gpus:
                 self.gpus[uuid] = GpuHold(after.id, data.attempt, data.agent, data.incarnation)
-        elif after.terminal and after.attempts and after.attempts[-1].status == "finished":
-            # A lost attempt keeps its GPU until its host says that it is free.
+        elif after.attempts and self._has_left_its_gpus(after, after.attempts[-1]):
             self._release(after.id, after.attempts[-1].attempt, after.attempts[-1].gpus)
+
+    def _has_left_its_gpus(self, after: ExecutionState, last: AttemptState) -> bool:
+        """A lost attempt keeps them until its host says that they are free, as it does by
+        joining anew, be it before or after the loss was noticed."""
+        if last.status == "lost":
+            agent = self.agents.get(last.agent)
+            return agent is not None and agent.incarnation != last.incarnation
+        return after.terminal
 
     def _gpu_released(self, data: ev.ExecutionGpuReleased, state: ExecutionState | None) -> Applied:
         if not self._release(data.execution_id, data.attempt, data.gpus):
@@ -241,17 +254,19 @@ class PoolState(msgspec.Struct, kw_only=True):
         return Applied(None)
 
     def _took_over(self, data: ev.SchedulerTookOver) -> Applied:
-        if data.epoch <= self.epoch:
+        if not 0 < data.epoch - self.epoch <= MAX_EPOCH_STEP:
             return Applied(f"epoch {data.epoch} does not follow {self.epoch}")
         self.epoch = data.epoch
         self.scheduler = data.scheduler
         return Applied(None)
 
     def _forget_old(self) -> None:
-        """Drop ids too old to be requested again. Insertion order is close to time order."""
+        """Drop what ended so long ago that its id cannot be requested again. They stand in the
+        order of their ends; how old the id is would not do: it may have run for days, and whoever
+        asks for its end must still find it."""
         horizon = self.log_time - REMEMBER_MS
         while self.ended:
             oldest = next(iter(self.ended))
-            if id_time_ms(oldest) >= horizon:
+            if self.ended[oldest].log_time >= horizon:
                 return
             del self.ended[oldest]

@@ -1,4 +1,4 @@
-"""Events, records and partitions for tests of the domain, with every field at a sensible default."""
+"""Events, records and partitions for tests of the domain, with defaults for every field."""
 
 from __future__ import annotations
 
