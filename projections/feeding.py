@@ -14,6 +14,7 @@ from projections.faults import is_passing
 from projections.feed import Feed, Reload
 from projections.generations import GENERATIONS_CHANNEL
 from projections.interpreters import Interpreter, RegistryInterpreter
+from projections.listening import keep_listening
 from projections.partition_log import partitions_of
 from streams.topics import Topics
 
@@ -32,13 +33,18 @@ class Projector:
         self._topics = Topics(settings.topic_prefix)
         self._feeds: dict[Source, asyncio.Event] = {}
         self._pools: set[str] = set()
+        self._generations: dict[str, int] = {}
         self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
         """Project until cancelled. Raises a group with CheckpointLost if another projector is at
         work."""
         async with self._group:
-            self._group.create_task(self._listen_for_generations())
+            self._group.create_task(
+                keep_listening(
+                    self._pool, GENERATIONS_CHANNEL, self._reload, self._compare_generations
+                )
+            )
             self._start(Source("registry", self._topics.registry, 0, ""))
             self._add_pool(self._settings.pool)
 
@@ -103,24 +109,14 @@ class Projector:
             for hermes_pool in interpreter.state.pools:
                 self._add_pool(hermes_pool)
 
-    async def _listen_for_generations(self) -> None:
-        while True:
-            try:
-                async with self._pool.acquire() as connection:
-                    await self._listen_on(connection)
-            except Exception as error:
-                if not is_passing(error):
-                    raise
-            await asyncio.sleep(1.0)
-            # For what was replaced while nobody listened.
-            self._reload()
-
-    async def _listen_on(self, connection: asyncpg.Connection) -> None:
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: lost.set())
-        await connection.add_listener(GENERATIONS_CHANNEL, lambda *_: self._reload())
-        await lost.wait()
-
-    def _reload(self) -> None:
+    def _reload(self, _payload: str = "") -> None:
         for reload_wanted in self._feeds.values():
             reload_wanted.set()
+
+    async def _compare_generations(self) -> None:
+        """See whether some were replaced while nobody listened."""
+        rows = await self._pool.fetch("SELECT name, generation FROM hermes.projections")
+        found = {row["name"]: row["generation"] for row in rows}
+        if self._generations not in ({}, found):
+            self._reload()
+        self._generations = found

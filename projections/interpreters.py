@@ -188,7 +188,7 @@ def execution_row(topic: str, state: ExecutionState) -> ExecutionRow:
         attempts=len(state.attempts),
         gpu_count=len(state.attempts[-1].gpus) if state.attempts else 0,
         created_at=state.created_at,
-        started_at=shape.started_at,
+        started_at=_started_at(state),
         finished_at=state.finished_at,
         wall_time=usage.wall_time if usage else None,
         cpu_time=usage.cpu_time if usage else None,
@@ -200,6 +200,10 @@ def execution_row(topic: str, state: ExecutionState) -> ExecutionRow:
         requested_offset=state.requested.offset,
         body=_encode(shape).decode(),
     )
+
+
+def _started_at(state: ExecutionState) -> datetime | None:
+    return next((a.started_at for a in reversed(state.attempts) if a.started_at), None)
 
 
 def _function_row(key: str, state: FunctionState) -> FunctionRow:
@@ -239,7 +243,7 @@ def _event_columns(record: Recorded, misfit: str | None, key: str | None) -> tup
         short(shape.id),
         shape.kind,
         shape.version,
-        shape.occurred_at,
+        datetime.fromisoformat(shape.occurred_at),
         datetime.fromtimestamp(record.log_time / 1000, UTC),
         short(shape.actor),
         shape.superseded,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 import asyncpg
@@ -11,10 +10,8 @@ import asyncpg
 from hermes.domain.resources import Position
 from hermes.errors import PositionNotReached
 from projections.checkpoints import CHECKPOINTS_CHANNEL
-from projections.faults import is_passing
+from projections.listening import keep_listening
 from projections.queries import load_queries
-
-log = logging.getLogger(__name__)
 
 _RECHECK = 0.5  # seconds; notifications do the work, this covers a lost connection
 _CHECKPOINTS = load_queries()["checkpoints"]
@@ -35,7 +32,9 @@ class Progress:
     async def start(self) -> None:
         """Begin to listen; returns when the present state is known."""
         await self._read()
-        self._listening = asyncio.create_task(self._keep_listening())
+        self._listening = asyncio.create_task(
+            keep_listening(self._pool, CHECKPOINTS_CHANNEL, self._hear, self._read)
+        )
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -81,23 +80,8 @@ class Progress:
                     self._errors[key] = row["error"]
         self._wake()
 
-    async def _keep_listening(self) -> None:
-        while True:
-            try:
-                async with self._pool.acquire() as connection:
-                    lost = asyncio.Event()
-                    connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                    await connection.add_listener(CHECKPOINTS_CHANNEL, self._hear)
-                    await self._read()
-                    await lost.wait()
-            except Exception as error:
-                if not is_passing(error):
-                    raise
-                log.warning("not listening for checkpoints: %r", error)
-            await asyncio.sleep(_RECHECK)
-
-    def _hear(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        projection, topic, partition, next_offset = str(payload).split(" ")
+    def _hear(self, payload: str) -> None:
+        projection, topic, partition, next_offset = payload.split(" ")
         if projection in _SPEAKS:
             self._reached[(topic, int(partition))] = int(next_offset)
             self._wake()

@@ -66,9 +66,7 @@ class Stage:
         )
 
     async def append_raw(self, topic: str, pairs: Sequence[tuple[str, bytes]]) -> Position:
-        futures = [
-            await self.writer.send(topic, key, value, partition=0) for key, value in pairs
-        ]
+        futures = [await self.writer.send(topic, key, value, partition=0) for key, value in pairs]
         positions = [await self.writer.acknowledged(future) for future in futures]
         return positions[-1]
 
