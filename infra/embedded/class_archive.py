@@ -23,7 +23,8 @@ _STOP_TIMEOUT = 120.0
 def ensure_class_archive(report: Report = lambda line: None) -> None:
     """Fetch the jars and make the archive, what is missing of it: a throw-away node runs for 10 s.
 
-    Raises JarsUnavailable or EmbeddedFault.
+    Raises JarsUnavailable. Kafka also runs without an archive, so that it cannot be made is only
+    reported.
     """
     if all(jar.exists() for jar in jar_paths()) and archive_path(jar_paths()).exists():
         return
@@ -40,6 +41,8 @@ def ensure_class_archive(report: Report = lambda line: None) -> None:
             for old in archive.parent.glob("kafka-*.aot"):
                 old.unlink(missing_ok=True)
             new.replace(archive)
+        except (EmbeddedFault, OSError) as error:
+            report(f"Apache Kafka will start slower, without a class archive: {error}")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

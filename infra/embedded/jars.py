@@ -77,11 +77,16 @@ def ensure_jars(
     jars = jars or pinned()
     missing = [jar for jar in jars if not _intact(folder / jar.file_name, jar)]
     if missing:
-        folder.mkdir(parents=True, exist_ok=True)
-        with cache_lock(folder):
-            # Whoever held the lock before us may have fetched them.
-            missing = [jar for jar in missing if not _intact(folder / jar.file_name, jar)]
-            _fetch_all(missing, folder, report)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with cache_lock(folder):
+                # Whoever held the lock before us may have fetched them.
+                missing = [jar for jar in missing if not _intact(folder / jar.file_name, jar)]
+                _fetch_all(missing, folder, report)
+        except OSError as error:
+            raise JarsUnavailable(
+                f"{error}; set XDG_CACHE_HOME to a folder with room for 120 MB that can be written"
+            ) from None
     return [folder / jar.file_name for jar in jars]
 
 
@@ -136,7 +141,7 @@ def _fetch(jar: Jar, partial: Path, folder: Path) -> None:
         shutil.rmtree(context.repo_cache, ignore_errors=True)
         try:
             fetched = Path(artifact.resolve())
-        except (RequestException, OSError, RuntimeError) as error:
+        except (RequestException, RuntimeError) as error:
             reason = f"{error}. Check the network (HTTPS_PROXY is honoured)"
             continue
         if _intact(fetched, jar):

@@ -41,14 +41,14 @@ class Child:
     def start(self) -> None:
         """Start the process. A role that cannot be prepared counts as crashed."""
         bound(self.log)
-        environment = dict(self.role.environment)
-        read_end = write_end = -1
-        inherited = [self._lock]
-        if self.role.probe is None:
-            read_end, write_end = os.pipe()
-            environment["HERMES_READY_FD"] = str(write_end)
-            inherited.append(write_end)
+        write_end = -1
         try:
+            environment = dict(self.role.environment)
+            inherited = [self._lock]
+            if self.role.probe is None:
+                self.ready_fd, write_end = os.pipe()
+                environment["HERMES_READY_FD"] = str(write_end)
+                inherited.append(write_end)
             self.role.prepare()
             self._process = spawn(
                 self.role.command(),
@@ -58,18 +58,18 @@ class Child:
                 pass_fds=inherited,
                 never_root=self.role.never_root,
             )
+            self.pidfd = os.pidfd_open(self._process.pid)
         except (OSError, subprocess.SubprocessError, HermesError) as error:
-            with self.log.open("a") as log:
-                log.write(f"hermes: {self.role.name} could not be started: {error}\n")
-            self.ready_fd = read_end
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+                self._process = None
             self.close_ready_fd()
-            self._crashed("could not be started")
+            self._crashed(f"could not be started: {error}")
             return
         finally:
             if write_end >= 0:
                 os.close(write_end)
-        self.ready_fd = read_end
-        self.pidfd = os.pidfd_open(self._process.pid)
         self.identity = ProcessIdentity.of(self._process.pid)
         self.state = "starting"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Protocol
 
@@ -39,7 +40,9 @@ class PlainDisplay:
         self._started = time.monotonic()
 
     def line(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        # A full disk or a closed terminal must not end what still serves.
+        with contextlib.suppress(OSError):
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def role(self, name: str, what: str, roles: tuple[RoleStatus, ...]) -> None:
         self.line(f"{time.monotonic() - self._started:7.2f} s  {name:<10} {what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 
@@ -84,4 +85,6 @@ class _Board:
     def write(self) -> None:
         """Replace the status file."""
         identities = tuple(child.identity for child in self.children if child.identity)
-        self._home.write(Running(self._supervisor, self.up, self.roles(), identities))
+        # A full disk makes the file stale; it must not end what still serves.
+        with contextlib.suppress(OSError):
+            self._home.write(Running(self._supervisor, self.up, self.roles(), identities))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -18,10 +19,12 @@ def bound(log: Path, limit: int = LIMIT) -> None:
     try:
         if log.stat().st_size <= limit:
             return
-        shutil.copyfile(log, log.with_name(log.name + ".1"))
-        os.truncate(log, 0)
     except FileNotFoundError:
         return
+    # On a full disk the copy fails, and room is what is needed.
+    with contextlib.suppress(OSError):
+        shutil.copyfile(log, log.with_name(log.name + ".1"))
+    os.truncate(log, 0)
 
 
 def tail(log: Path, lines: int = 20) -> str:

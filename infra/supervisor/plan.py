@@ -11,6 +11,7 @@ import msgspec
 from hermes.errors import InvalidRequest
 from hermes.settings import Settings
 from infra.embedded.class_archive import ensure_class_archive
+from infra.embedded.errors import EmbeddedFault
 from infra.embedded.jars import Report
 from infra.embedded.kafka import KafkaNode
 from infra.embedded.ports import LOOPBACK
@@ -55,11 +56,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def prepare(self, report: Report) -> None:
         """What a first start takes time for. Raises JarsUnavailable or EmbeddedFault."""
-        if self.kafka:
-            ensure_class_archive(report)
-            self.kafka.prepare(report)
-        if self.postgres:
-            self.postgres.prepare(report)
+        try:
+            if self.kafka:
+                ensure_class_archive(report)
+                self.kafka.prepare(report)
+            if self.postgres:
+                self.postgres.prepare(report)
+        except OSError as error:
+            raise EmbeddedFault(f"{error}; free some space, or choose another --home") from None
 
     def roles(self) -> tuple[Role, ...]:
         """All roles to supervise, as they are shown. Call after `prepare`."""
