@@ -148,11 +148,11 @@ class Client:
         query: Query = (),
         body: bytes | IO[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = STREAM_TIMEOUT,
+        timeout: float | None = None,
     ) -> Stream:
         """One request whose answer is read as it comes. Raises Problem as `request` does."""
         target = self._prefix + path + ("?" + urlencode(query) if query else "")
-        connection = self._connect(timeout)
+        connection = self._connect(timeout or STREAM_TIMEOUT)
         try:
             try:
                 connection.request(method, target, body=body, headers=self._headers(headers))
@@ -194,7 +194,11 @@ class Client:
             document = None
         if stream.status < 400:
             return Problem("unexpected answer", f"{self.url} redirects; set the URL it leads to")
-        return from_document(stream.status, document, fallback)
+        problem = from_document(stream.status, document, fallback)
+        if problem.code == "unauthenticated":
+            # The server speaks of headers; people have a command for them.
+            problem.detail = "log in with: hermes remote login"
+        return problem
 
     def _unreachable(self, cause: str) -> Problem:
         return Problem(

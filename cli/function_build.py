@@ -47,10 +47,7 @@ def deploy_folder(session: Session, folder: Path, *, wait: bool) -> int:
             function = _send(session, "/v1/functions", archive)
         except Problem as problem:
             if problem.code == "already_exists":
-                problem.detail += (
-                    "; raise functionVersion in hermes.config.json, or delete that version: "
-                    "hermes function delete NAME:VERSION"
-                )
+                problem.detail += ", or delete it first with: hermes function delete NAME:VERSION"
             raise
     if wait:
         function = _follow_deploy(session, function)

@@ -57,8 +57,12 @@ def start(
             elif detach:
                 session.out.line(result.url)
 
+        def tell(step: str) -> None:
+            if not session.json:
+                session.out.note(step)
+
         if detach:
-            serves(start_detached(options, session.out.note))
+            serves(start_detached(options, tell))
         else:
             console = Console(stderr=True, no_color=session.out.no_color or None)
             run_foreground(options, display_for(console), serves)

@@ -100,6 +100,8 @@ class FakeApi:
         self.build_script = Script(output=[("stdout", b"g++ -o a.out main.cpp\n", 0.1)])
         #: For each coming event stream: the number of frames after which it breaks.
         self.cuts: list[int] = []
+        #: Whether a cut connection falls silent instead of breaking.
+        self.cuts_are_silent = False
         #: Answers to give instead, once each: (method, path, response factory).
         self.instead: list[tuple[str, str, Any]] = []
         self.views_lag = False
@@ -363,7 +365,7 @@ class FakeApi:
 
     def _register(self) -> web.Response:
         if "ana/hello:1.0.0" in self.functions:
-            return problem("already_exists", 409, "It already exists", "ana/hello:1.0.0")
+            return problem("already_exists", 409, "It already exists", "raise functionVersion")
         function = self.add_function("ana/hello:1.0.0", status="registered", built_at=None)
         self.add_execution(function["build_id"], self.build_script, kind="build")
         answer = web.json_response(function, status=202)
@@ -480,6 +482,8 @@ class FakeApi:
                 if index == cut:
                     # Half of an event, and then the wire is dead.
                     await response.write(text[: len(text) // 2])
+                    if self.cuts_are_silent:
+                        await self._stop.wait()
                     assert request.transport is not None
                     request.transport.close()
                     return response

@@ -54,7 +54,9 @@ def test_a_password_is_never_asked_for_without_a_terminal(api: FakeApi, hermes: 
 
 
 def test_nobody_is_told_who_they_are_without_a_token(api: FakeApi, hermes: Hermes) -> None:
-    assert hermes("remote", "whoami", env=NO_TOKEN).code == 3
+    result = hermes("remote", "whoami", env=NO_TOKEN)
+    assert result.code == 3
+    assert result.stderr.endswith("log in with: hermes remote login\n")
 
 
 def test_logging_out_revokes_and_forgets(api: FakeApi, hermes: Hermes, tmp_path: Path) -> None:

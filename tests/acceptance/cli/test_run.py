@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -183,7 +184,8 @@ def test_a_refused_run_ends_with_two_to_six(
     api.instead = [("POST", "/v1/executions", lambda: problem(*refusal))]
     result = hermes("run", REF)
     assert (result.code, result.stdout) == (code, b"")
-    assert result.stderr == f"hermes: {refusal[2]}\n"
+    assert result.stderr.startswith(f"hermes: {refusal[2]}")
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -232,6 +234,28 @@ def test_ctrl_c_without_a_terminal_detaches(
     assert process.returncode == 130
     assert b"hermes execution tail 01890000-0000-7000-8000-000000000000" in stderr
     assert not api.executions["01890000-0000-7000-8000-000000000000"].cancelled
+
+
+def test_ctrl_c_before_the_server_has_answered_says_that_it_may_run(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            [*COMMAND, "run", REF],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**environment, "HERMES_URL": url},
+            cwd=tmp_path,
+        )
+        connection, _ = silent.accept()
+        assert connection.recv(4)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=10)
+        connection.close()
+    assert process.returncode == 130
+    assert b"hermes execution list" in stderr
 
 
 def test_a_reader_that_leaves_early_is_no_error(
