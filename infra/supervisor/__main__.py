@@ -15,7 +15,7 @@ from infra.supervisor.detached import Failed, Line, Message, Served, Started
 from infra.supervisor.display import PlainDisplay
 from infra.supervisor.foreground import run_foreground
 from infra.supervisor.plan import UpOptions
-from infra.supervisor.results import UpResult
+from infra.supervisor.results import RoleStatus, UpResult
 
 
 class _Reporter(PlainDisplay):
@@ -28,6 +28,11 @@ class _Reporter(PlainDisplay):
     def line(self, text: str) -> None:
         super().line(text)
         self.send(Line(text))
+
+    def role(self, name: str, what: str, roles: tuple[RoleStatus, ...]) -> None:
+        super().role(name, what, roles)
+        if any(role.name == name and role.status == "waiting" for role in roles):
+            self.send(Line(f"{name} {what}, it is started again"))
 
     def ready(self, result: UpResult) -> None:
         super().ready(result)

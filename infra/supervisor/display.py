@@ -40,18 +40,21 @@ class PlainDisplay:
         self._started = time.monotonic()
 
     def line(self, text: str) -> None:
-        # A full disk or a closed terminal must not end what still serves.
-        with contextlib.suppress(OSError):
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._print(text)
 
     def role(self, name: str, what: str, roles: tuple[RoleStatus, ...]) -> None:
-        self.line(f"{time.monotonic() - self._started:7.2f} s  {name:<10} {what}")
+        self._print(f"{time.monotonic() - self._started:7.2f} s  {name:<10} {what}")
 
     def ready(self, result: UpResult) -> None:
-        self.line(f"Hermes serves at {result.url} (data in {result.home})")
+        self._print(f"Hermes serves at {result.url} (data in {result.home})")
 
     def close(self) -> None:
         return
+
+    def _print(self, text: str) -> None:
+        # A full disk or a closed terminal must not end what still serves.
+        with contextlib.suppress(OSError):
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveDisplay:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from collections.abc import Callable
 
 from infra.supervisor.child import Child
@@ -13,6 +14,9 @@ from infra.supervisor.identity import ProcessIdentity
 from infra.supervisor.plan import Plan, UpOptions, make_plan
 from infra.supervisor.results import RoleStatus, UpResult
 from infra.supervisor.supervise import Supervisor
+
+
+_DESCRIPTORS = 65_536
 
 
 def run_foreground(
@@ -25,6 +29,7 @@ def run_foreground(
     """
     home = home_folder(options.home)
     home.create()
+    _allow_many_descriptors()
     lock = home.lock()
     try:
         _supervise(home, lock, make_plan(options, home), display, on_ready)
@@ -32,6 +37,13 @@ def run_foreground(
         display.close()
         home.status_file.unlink(missing_ok=True)
         os.close(lock)
+
+
+def _allow_many_descriptors() -> None:
+    # 1,024 by default, for programs that use select(2); an API with a thousand tails needs more.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _supervise(

@@ -89,8 +89,10 @@ def test_a_taken_port_is_a_clear_error(home: Path) -> None:
 
 
 def test_a_role_that_cannot_start_fails_the_start_with_its_log(home: Path) -> None:
+    lines: list[str] = []
     with pytest.raises(StartFailed, match=r"broken ended with 3; see .*broken\.log") as failed:
-        start_detached(options(home, "steady", "broken"))
+        start_detached(options(home, "steady", "broken"), lines.append)
+    assert lines == ["broken ended with 3, it is started again"] * 4
     assert failed.value.errors[-1].message == "no such thing as a licence"
     assert processes_of(home) == set()
     assert read_status(home) is None
