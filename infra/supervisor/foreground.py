@@ -15,7 +15,6 @@ from infra.supervisor.plan import Plan, UpOptions, make_plan
 from infra.supervisor.results import RoleStatus, UpResult
 from infra.supervisor.supervise import Supervisor
 
-
 _DESCRIPTORS = 65_536
 
 
