@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 from hermes.domain.events import CATALOGUE, Event, EventData, Malformed
+from hermes.domain.ids import is_id
+from hermes.domain.times import timestamp
 from hermes.errors import LogError
 
 MAX_EVENT_BYTES = 1024 * 1024
@@ -26,6 +28,16 @@ class _Envelope(msgspec.Struct, kw_only=True):
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+class _Written(msgspec.Struct):
+    id: str
+    kind: str
+    occurred_at: str
+    actor: str
+    causation_id: str | None
+    correlation_id: str | None
+    data: EventData
+
+
 _encoder = msgspec.json.Encoder()
 _envelope = msgspec.json.Decoder(_Envelope)
 _data: dict[str, msgspec.json.Decoder[EventData]] = {
@@ -39,7 +51,17 @@ for _kind in CATALOGUE:
 
 def encode(event: Event) -> bytes:
     """The record's value: one JSON object, times in UTC with microseconds."""
-    return _encoder.encode(event)
+    return _encoder.encode(
+        _Written(
+            event.id,
+            event.kind,
+            timestamp(event.occurred_at),
+            event.actor,
+            event.causation_id,
+            event.correlation_id,
+            event.data,
+        )
+    )
 
 
 def decode(value: bytes | None) -> Event | Malformed:
@@ -63,6 +85,8 @@ def decode(value: bytes | None) -> Event | Malformed:
         data = decoder.decode(envelope.data)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         return Malformed(f"{envelope.kind}: {error}")
+    if not is_id(envelope.id):
+        return Malformed("its id is not a UUIDv7")
     if envelope.occurred_at.tzinfo is None:
         return Malformed("occurred_at has no time zone")
     try:

@@ -12,8 +12,11 @@ from typing import Any, ClassVar
 import msgspec
 
 from hermes.domain.resources import (
+    Amount,
+    Count,
     GpuRequest,
     Input,
+    Int64,
     Inventory,
     Limits,
     StreamDigest,
@@ -65,7 +68,7 @@ class FunctionBuildFailed(EventData, frozen=True, kw_only=True):
     kind: ClassVar[str] = "function.build_failed/1"
     version: str
     build_id: str
-    exit_code: int | None
+    exit_code: Int64 | None
     reason: str
 
 
@@ -97,7 +100,7 @@ class ExecutionRequested(EventData, frozen=True, kw_only=True):
     input: Input
     limits: Limits
     gpu: GpuRequest | None
-    retries: int = 0
+    retries: Count = 0
 
 
 class ExecutionQueued(EventData, frozen=True, kw_only=True):
@@ -121,12 +124,12 @@ class ExecutionScheduled(EventData, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "execution.scheduled/1"
     execution_id: str
-    attempt: int
+    attempt: Count
     agent: str
     incarnation: str
-    epoch: int
+    epoch: Count
     gpus: tuple[str, ...]
-    lease: float
+    lease: Amount
 
 
 class ExecutionClaimed(EventData, frozen=True, kw_only=True):
@@ -134,7 +137,7 @@ class ExecutionClaimed(EventData, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "execution.claimed/1"
     execution_id: str
-    attempt: int
+    attempt: Count
     agent: str
     incarnation: str
 
@@ -144,10 +147,10 @@ class ExecutionStarted(EventData, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "execution.started/1"
     execution_id: str
-    attempt: int
+    attempt: Count
     agent: str
-    output_partition: int
-    output_offset: int
+    output_partition: Count
+    output_offset: Count
 
 
 class ExecutionFinished(EventData, frozen=True, kw_only=True):
@@ -155,12 +158,12 @@ class ExecutionFinished(EventData, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "execution.finished/1"
     execution_id: str
-    attempt: int
+    attempt: Count
     outcome: str
-    exit_code: int | None
-    signal: int | None
+    exit_code: Int64 | None
+    signal: Int64 | None
     usage: Usage | None
-    last_seq: int
+    last_seq: Int64
     output: dict[str, StreamDigest]
     reason: str | None = None
     artifact_sha256: str | None = None
@@ -179,10 +182,10 @@ class ExecutionAttemptLost(EventData, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "execution.attempt_lost/1"
     execution_id: str
-    attempt: int
-    epoch: int
+    attempt: Count
+    epoch: Count
     reason: str
-    output_end_offset: int | None
+    output_end_offset: Count | None
 
 
 class ExecutionGpuReleased(EventData, frozen=True, kw_only=True):
@@ -190,7 +193,7 @@ class ExecutionGpuReleased(EventData, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "execution.gpu_released/1"
     execution_id: str
-    attempt: int
+    attempt: Count
     gpus: tuple[str, ...]
 
 
@@ -217,7 +220,7 @@ class SchedulerTookOver(EventData, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "scheduler.took_over/1"
     scheduler: str
-    epoch: int
+    epoch: Count
 
 
 CATALOGUE: dict[str, type[EventData]] = {

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from hermes.domain import events as ev
-from hermes.domain.ids import derived_id
+from hermes.domain.ids import derived_id, is_id
 from hermes.domain.resources import Position
 
 
@@ -109,6 +109,8 @@ class RegistryState(msgspec.Struct, kw_only=True):
         key = f"{data.owner}/{data.name}"
         if key != record.key:
             return RegistryApplied("the record's key is not owner/name")
+        if not is_id(event.id):
+            return RegistryApplied("the event's id, from which its build's follows, is no UUIDv7")
         versions = self.functions.setdefault(key, {})
         known = versions.get(data.version)
         if known is not None and known.status in ("registered", "built"):

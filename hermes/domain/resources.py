@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+# Bounds hold for what is read from outside; nothing that a stranger wrote may overflow a snapshot
+# or a view.
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -11,18 +20,18 @@ GIB = 1024 * MIB
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of one execution: seconds, bytes, cores, bytes per stream, processes."""
 
-    time: float = 600.0
-    memory: int = GIB
-    cpus: float = 1.0
-    output: int = 10 * MIB
-    processes: int = 256
+    time: Amount = 600.0
+    memory: Count = GIB
+    cpus: Amount = 1.0
+    output: Count = 10 * MIB
+    processes: Count = 256
 
 
 class GpuRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The GPUs an execution asks for: how many, and what each must have at least."""
 
-    count: int = 1
-    memory: int | None = None
+    count: Positive = 1
+    memory: Count | None = None
     name: str | None = None
     compute_capability: str | None = None
 
@@ -32,7 +41,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
 
     uuid: str
     name: str
-    memory: int
+    memory: Count
     compute_capability: str
     driver: str
 
@@ -40,9 +49,9 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent brings to its pool."""
 
-    slots: int
-    cpus: float
-    memory: int
+    slots: Count
+    cpus: Amount
+    memory: Count
     gpus: tuple[Gpu, ...] = ()
     sandbox: str = ""
     toolchains: tuple[str, ...] = ()
@@ -52,20 +61,20 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What one execution used: seconds, bytes, joules; `gpu_*` are None without a GPU."""
 
-    wall_time: float
-    cpu_time: float
-    peak_memory: int | None
-    output_bytes: int
-    gpu_time: float | None = None
-    gpu_peak_memory: int | None = None
-    gpu_utilisation: float | None = None
-    gpu_energy: float | None = None
+    wall_time: Amount
+    cpu_time: Amount
+    peak_memory: Count | None
+    output_bytes: Count
+    gpu_time: Amount | None = None
+    gpu_peak_memory: Count | None = None
+    gpu_utilisation: Amount | None = None
+    gpu_energy: Amount | None = None
 
 
 class StreamDigest(msgspec.Struct, frozen=True, kw_only=True):
     """How long a stream was and its SHA-256 in hex."""
 
-    bytes: int
+    bytes: Count
     sha256: str
 
 
@@ -73,8 +82,8 @@ class Position(msgspec.Struct, frozen=True, order=True):
     """Where an event stands in the log."""
 
     topic: str
-    partition: int
-    offset: int
+    partition: Count
+    offset: Count
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}/{self.offset}"
@@ -84,7 +93,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     """An input: its size and SHA-256, and where its bytes are: in the output topic (at most
     1 MiB, `position` of its first record) or in the blob named by `sha256`. Both None: empty."""
 
-    bytes: int
+    bytes: Count
     sha256: str
     position: Position | None = None
     blob: str | None = None

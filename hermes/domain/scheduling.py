@@ -195,7 +195,9 @@ def gpu_fits(gpu: Gpu, request: GpuRequest) -> bool:
 
 def _capability(text: str) -> tuple[int, int]:
     major, _, minor = text.partition(".")
-    return (
-        int(major) if major.isascii() and major.isdigit() else 0,
-        int(minor) if minor.isascii() and minor.isdigit() else 0,
-    )
+    return _number(major), _number(minor)
+
+
+def _number(text: str) -> int:
+    # Python refuses to read a number of thousands of digits.
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

@@ -1,4 +1,7 @@
-"""The shapes that REST and the CLI show, and how a fold's state becomes one. Absent is null."""
+"""The shapes that REST and the CLI show, and how a fold's state becomes one.
+
+Absent is null; times are text, see `times.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from hermes.domain.events import Malformed, Recorded
 from hermes.domain.execution import AttemptState, ExecutionState
 from hermes.domain.registry import FunctionState
 from hermes.domain.resources import GpuRequest, Limits, Position, StreamDigest, Usage
+from hermes.domain.times import timestamp
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +23,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
     username: str
     admin: bool
-    created_at: datetime
+    created_at: str
 
 
 class Function(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,8 +44,8 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     source_sha256: str
     artifact_sha256: str | None
     error: str | None
-    created_at: datetime
-    built_at: datetime | None
+    created_at: str
+    built_at: str | None
     position: Position
 
 
@@ -52,10 +56,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     agent: str
     gpus: tuple[str, ...]
     status: str
-    scheduled_at: datetime
-    claimed_at: datetime | None
-    started_at: datetime | None
-    ended_at: datetime | None
+    scheduled_at: str
+    claimed_at: str | None
+    started_at: str | None
+    ended_at: str | None
     reason: str | None
 
 
@@ -94,10 +98,10 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     input: InputShape
     output: dict[str, StreamDigest] | None
     usage: Usage | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    cancel_requested_at: datetime | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    cancel_requested_at: str | None
     positions: Positions
     artifact_sha256: str | None = None
     error: str | None = None
@@ -109,7 +113,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     kind: str
     version: int
-    occurred_at: datetime
+    occurred_at: str
     actor: str
     causation_id: str | None
     correlation_id: str | None
@@ -137,8 +141,8 @@ def function_shape(state: FunctionState) -> Function:
         source_sha256=state.source_sha256,
         artifact_sha256=state.artifact_sha256,
         error=state.error,
-        created_at=state.created_at,
-        built_at=state.built_at,
+        created_at=timestamp(state.created_at),
+        built_at=timestamp(state.built_at),
         position=state.registered,
     )
 
@@ -163,12 +167,12 @@ def execution_shape(state: ExecutionState) -> Execution:
         limits=state.limits,
         gpu=state.gpu,
         input=InputShape(bytes=state.input.bytes, sha256=state.input.sha256),
-        output=state.output,
+        output=state.output or None,
         usage=state.usage,
-        created_at=state.created_at,
-        started_at=started.started_at if started else None,
-        finished_at=state.finished_at,
-        cancel_requested_at=state.cancel_requested_at,
+        created_at=timestamp(state.created_at),
+        started_at=timestamp(started.started_at) if started else None,
+        finished_at=timestamp(state.finished_at),
+        cancel_requested_at=timestamp(state.cancel_requested_at),
         positions=Positions(
             requested=state.requested,
             started=_beside(state.requested, started.started_offset if started else None),
@@ -188,7 +192,7 @@ def event_shape(record: Recorded, superseded: bool) -> Event:
             id="",
             kind="malformed",
             version=0,
-            occurred_at=datetime.fromtimestamp(record.log_time / 1000, UTC),
+            occurred_at=timestamp(datetime.fromtimestamp(record.log_time / 1000, UTC)),
             actor="",
             causation_id=None,
             correlation_id=None,
@@ -201,7 +205,7 @@ def event_shape(record: Recorded, superseded: bool) -> Event:
         id=event.id,
         kind=kind,
         version=int(version),
-        occurred_at=event.occurred_at,
+        occurred_at=timestamp(event.occurred_at),
         actor=event.actor,
         causation_id=event.causation_id,
         correlation_id=event.correlation_id,
@@ -217,10 +221,10 @@ def _attempt_shape(state: AttemptState) -> Attempt:
         agent=state.agent,
         gpus=state.gpus,
         status=state.status,
-        scheduled_at=state.scheduled_at,
-        claimed_at=state.claimed_at,
-        started_at=state.started_at,
-        ended_at=state.ended_at,
+        scheduled_at=timestamp(state.scheduled_at),
+        claimed_at=timestamp(state.claimed_at),
+        started_at=timestamp(state.started_at),
+        ended_at=timestamp(state.ended_at),
         reason=state.reason,
     )
 

@@ -11,6 +11,7 @@ import msgspec
 
 from hermes.domain.ids import new_id
 from hermes.domain.shapes import User
+from hermes.domain.times import timestamp
 from hermes.errors import AlreadyExists, Unauthenticated
 
 TOKEN_PREFIX = "hms_"  # noqa: S105 - the prefix alone opens nothing
@@ -29,7 +30,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shape(self) -> User:
         """As REST shows it."""
-        return User(username=self.username, admin=self.admin, created_at=self.created_at)
+        return User(username=self.username, admin=self.admin, created_at=timestamp(self.created_at))
 
     @property
     def actor(self) -> str:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from hermes.domain.pool import AgentState
 from hermes.domain.resources import Gpu
+from hermes.domain.times import timestamp
 from hermes.errors import FieldProblem
 from hermes.server.call import Call, json_response
 from hermes.server.json_body import refuse
@@ -82,8 +83,8 @@ def _agent(call: Call, tap: PoolTap, agent: AgentState) -> dict[str, Any]:
         "memory": inventory.memory,
         "gpus": [_gpu(call, tap, agent, gpu) for gpu in inventory.gpus],
         "version": inventory.version,
-        "joined_at": datetime.fromtimestamp(agent.joined_at_ms / 1000, UTC),
-        "seen_at": liveness.seen_at(agent.agent),
+        "joined_at": timestamp(datetime.fromtimestamp(agent.joined_at_ms / 1000, UTC)),
+        "seen_at": timestamp(liveness.seen_at(agent.agent)),
     }
 
 

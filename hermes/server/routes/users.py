@@ -8,6 +8,7 @@ import re
 from aiohttp import web
 
 from hermes.domain import events as ev
+from hermes.domain.times import timestamp
 from hermes.errors import AlreadyExists, FieldProblem, InvalidCredentials
 from hermes.server.accounts.passwords import MAX_BYTES, MIN_BYTES
 from hermes.server.call import Call, json_response, no_content
@@ -35,7 +36,7 @@ async def register(call: Call) -> web.StreamResponse:
     account = await services.accounts.register(username, hashed)
     token = await services.accounts.new_token(account)
     return json_response(
-        {"user": account.shape, "token": token.text, "expires_at": token.expires_at},
+        {"user": account.shape, "token": token.text, "expires_at": timestamp(token.expires_at)},
         201,
         {"Location": "/v1/users/me"},
     )
@@ -61,7 +62,7 @@ async def log_in(call: Call) -> web.StreamResponse:
     services.failed_logins.succeeded(key)
     token = await services.accounts.new_token(account)
     return json_response(
-        {"user": account.shape, "token": token.text, "expires_at": token.expires_at}, 201
+        {"user": account.shape, "token": token.text, "expires_at": timestamp(token.expires_at)}, 201
     )
 
 
