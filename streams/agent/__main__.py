@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hashlib
 
 from hermes.domain.ids import new_id
 from hermes.domain.pool import Applied, PoolState
@@ -25,13 +24,6 @@ from streams.log import LogWriter, PartitionReader, patiently
 from streams.topics import Topics, ensure_topics
 
 OUTPUT_BATCH = 1024 * 1024
-
-
-def _owner(settings: Settings) -> str:
-    """Whose sandboxes these are: two Hermes on a host may both call their agent by its name, and
-    neither may take the other's sandboxes for leftovers of its own."""
-    home = hashlib.sha256(str(settings.home).encode()).hexdigest()
-    return f"{settings.agent}-{home[:12]}"
 
 
 def _owner(settings: Settings) -> str:
