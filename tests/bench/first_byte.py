@@ -1,0 +1,97 @@
+"""From the request to the first byte of output, one run at a time, and where the time goes."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from itertools import pairwise
+
+from tests.bench.client import Run
+from tests.bench.floor import first_byte
+from tests.bench.report import Row, median, quantile
+from tests.bench.subject import Subject
+
+SECTION = "First byte (one run at a time)"
+_STAGES = ("requested", "scheduled", "claimed", "started")
+
+
+async def measure(subject: Subject) -> None:
+    """Rounds of one plain exec, one bare bwrap and one Hermes run."""
+    rounds = 40 if subject.quick else 200
+    plain, enclosed = subject.floor.plain("hello"), subject.floor.enclosed("hello")
+    samples: dict[str, list[float]] = {"exec": [], "bwrap": []}
+    runs: list[Run] = []
+    for number in range(rounds + 10):
+        taken = first_byte(plain)[0], first_byte(enclosed)[0]
+        run = await subject.client.run("ana/hello")
+        if number < 10:
+            continue  # connections, caches and the broker's JIT
+        samples["exec"].append(taken[0] * 1e3)
+        samples["bwrap"].append(taken[1] * 1e3)
+        runs.append(run)
+    _rows(subject, samples, runs)
+    _stages(subject, runs)
+    await _command(subject)
+
+
+def _rows(subject: Subject, samples: dict[str, list[float]], runs: list[Run]) -> None:
+    rows = subject.report.rows
+    floor = median(samples["bwrap"])
+    for name, values in samples.items():
+        rows.append(Row(section=SECTION, name=f"{name}, p50", value=median(values), unit="ms"))
+    taken = [(run.first_byte - run.asked) * 1e3 for run in runs]
+    ended = [(run.ended - run.asked) * 1e3 for run in runs]
+    rows += [
+        Row(
+            section=SECTION,
+            name="Hermes, POST to first byte, p50",
+            value=median(taken),
+            unit="ms",
+            goal=20.0,
+            floor=floor,
+            floor_name="bare bwrap",
+        ),
+        Row(section=SECTION, name="the same, p90", value=quantile(taken, 0.9), unit="ms"),
+        Row(section=SECTION, name="Hermes, POST to end, p50", value=median(ended), unit="ms"),
+    ]
+
+
+def _stages(subject: Subject, runs: list[Run]) -> None:
+    spans: dict[str, list[float]] = {}
+    for run in runs:
+        moments = [("asked", run.asked), *((name, run.times[name]) for name in _STAGES)]
+        moments += [("read by agent", run.read), ("first byte", run.first_byte)]
+        for (before, then), (after, now) in pairwise(moments):
+            spans.setdefault(f"{before} → {after}", []).append((now - then) * 1e3)
+        finished = run.times["finished"]
+        spans.setdefault("read by agent → finished", []).append((finished - run.read) * 1e3)
+        spans.setdefault("finished → end at client", []).append((run.ended - finished) * 1e3)
+    subject.report.tables["Stages of a run, milliseconds"] = {
+        name: {"p50": median(values), "p90": quantile(values, 0.9)}
+        for name, values in spans.items()
+    }
+
+
+async def _command(subject: Subject) -> None:
+    taken = []
+    for _ in range(8 if subject.quick else 20):
+        begun = time.perf_counter()
+        process = subject.user.spawn("run", "ana/hello", "--input", "")
+        assert process.stdout is not None
+        process.stdout.read(1)
+        taken.append((time.perf_counter() - begun) * 1e3)
+        _end(process)
+    subject.report.rows.append(
+        Row(
+            section=SECTION,
+            name="hermes run, process to first byte, p50",
+            value=median(taken),
+            unit="ms",
+            goal=300.0,
+        )
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.communicate(timeout=30)
+    assert process.returncode == 0
