@@ -98,12 +98,7 @@ class Merger:
     def needs_output_end(self) -> bool:
         """Whether only the partition's end can tell if the ended attempt's output is missing."""
         window = self._window
-        return (
-            window is not None
-            and window.end is not None
-            and not window.exhausted
-            and window.limit is None
-        )
+        return window is not None and window.end is not None and not window.exhausted
 
     @property
     def held_bytes(self) -> int:
