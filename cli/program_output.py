@@ -53,12 +53,16 @@ class TailPrinter:
         stdout = out.stderr if all_to_stderr else out.stdout
         self._sinks = {"stdout": Sink(stdout, raw), "stderr": Sink(out.stderr, raw)}
         self.end: dict[str, Any] | None = None
+        self._reason: str | None = None
 
     def show(self, entries: list[Entry]) -> None:
         """Show one batch and flush it."""
         for entry in entries:
-            if entry.event == "end":
-                self.end = entry.data
+            if entry.data.get("kind") in ("execution.finished", "execution.rejected"):
+                # The end says what became of it, the terminal event says why.
+                self._reason = (entry.data.get("data") or {}).get("reason")
+            elif entry.event == "end":
+                self.end = {**entry.data, "reason": self._reason}
             if self._out.json:
                 self._out.document(entry._asdict())
             else:
@@ -89,11 +93,16 @@ class TailPrinter:
 def describe_end(end: dict[str, Any], timeout: float | None = None) -> str | None:
     """Why an execution did not end by itself, in words; None if it did."""
     outcome = end.get("outcome")
+    reason = end.get("reason")
     if end.get("status") == "rejected":
-        return f"rejected: {end.get('reason') or 'the server did not take it on'}"
+        return f"rejected: {reason or 'the server did not take it on'}"
     if outcome == "failed":
         number = end.get("signal")
-        return f"ended by signal {number}{_signal_name(number)}" if number is not None else None
+        if number is not None:
+            return f"ended by signal {number}{_signal_name(number)}"
+        return f"failed: {reason}" if reason else None
+    if outcome in ("lost", "build_missing") and reason:
+        return f"{outcome.replace('_', ' ')}: {reason}"
     if outcome == "timed_out" and timeout is not None:
         return f"timed out after {timeout:g} s"
     if outcome == "succeeded":
