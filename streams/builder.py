@@ -87,7 +87,7 @@ class Builder:
                 await self._request(function)
 
     async def _request(self, function: FunctionState) -> None:
-        age = self.pool.state.log_time - id_time_ms(function.build_id)
+        age = abs(self.pool.state.log_time - id_time_ms(function.build_id))
         if age > REQUEST_WINDOW_MS:
             await self._report(function, Ended("rejected", None, reason="the build came too late"))
             return

@@ -40,7 +40,7 @@ class LogFold(Generic[StateT, VerdictT]):
         self.topic = topic
         self._reader = reader
         self._listeners: list[Listener[VerdictT]] = []
-        self._awaited: dict[str, asyncio.Future[VerdictT]] = {}
+        self._awaited: dict[str, list[asyncio.Future[VerdictT]]] = {}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._lock = asyncio.Lock()
 
@@ -99,14 +99,19 @@ class LogFold(Generic[StateT, VerdictT]):
         Raises LogUnavailable if that takes too long; the event may still come to stand in the log.
         """
         future: asyncio.Future[VerdictT] = asyncio.get_running_loop().create_future()
-        self._awaited[event.id] = future
+        # Retries of one request may append the same event at the same time.
+        self._awaited.setdefault(event.id, []).append(future)
         try:
             position = await writer.append(self.topic, key, event)
             verdict = await asyncio.wait_for(future, writer.timeout)
         except TimeoutError:
             raise LogUnavailable("the event was appended but could not be read back") from None
         finally:
-            self._awaited.pop(event.id, None)
+            awaited = self._awaited.get(event.id, [])
+            if future in awaited:
+                awaited.remove(future)
+            if not awaited:
+                self._awaited.pop(event.id, None)
         return position.offset, verdict
 
     async def reached(self, offset: int, timeout: float) -> bool:
@@ -136,9 +141,9 @@ class LogFold(Generic[StateT, VerdictT]):
                 )
             verdict = self.state.apply(record)
             if isinstance(record.event, Event):
-                awaited = self._awaited.pop(record.event.id, None)
-                if awaited is not None and not awaited.done():
-                    awaited.set_result(verdict)
+                for awaited in self._awaited.pop(record.event.id, ()):
+                    if not awaited.done():
+                        awaited.set_result(verdict)
             for listener in tuple(self._listeners):
                 listener(record, verdict)
         if self._waiters:

@@ -56,6 +56,7 @@ class Scheduler:
         self._pending: dict[str, Place | None] = {}
         self._confirming: dict[tuple[str, int], int] = {}
         self._assigned = False
+        self._epoch = 0
         self._wake = asyncio.Event()
         self.fold.listen(self._folded)
 
@@ -106,6 +107,8 @@ class Scheduler:
         if not self.leads:
             await self._take_over()
             return
+        # What is decided below carries this epoch, also if another takes over meanwhile.
+        self._epoch = self.fold.state.epoch
         await self._call_lost()
         alive = self._leases.alive(self.fold.state, time.monotonic())
         decisions = plan(self.fold.state, alive, self._pending)
@@ -136,7 +139,7 @@ class Scheduler:
                     attempt=execution.attempt + 1,
                     agent=decision.agent.agent,
                     incarnation=decision.agent.incarnation,
-                    epoch=self.fold.state.epoch,
+                    epoch=self._epoch,
                     gpus=decision.gpus,
                     lease=self._settings.lease,
                 )
@@ -153,7 +156,11 @@ class Scheduler:
     ) -> None:
         event = new_event(data, f"scheduler:{self._pool}", correlation_id=execution.id)
         self._pending[execution.id] = place
-        future = await self.writer.send(self.fold.topic, execution.id, encode(event))
+        try:
+            future = await self.writer.send(self.fold.topic, execution.id, encode(event))
+        except LogUnavailable:
+            self._pending.pop(execution.id, None)
+            raise
         future.add_done_callback(lambda done: self._sent(execution.id, done))
 
     def _sent(self, execution_id: str, done: asyncio.Future[object]) -> None:
@@ -179,6 +186,7 @@ class Scheduler:
         key = (one.execution.id, one.attempt)
         if key not in self._confirming:
             self._confirming[key] = await self.heartbeats.end_offset()
+            return False  # a heartbeat may have been read meanwhile: look again
         return self.heartbeats.next_offset >= self._confirming[key]
 
     async def _lose(self, one: Overdue) -> None:
@@ -192,7 +200,7 @@ class Scheduler:
             ev.ExecutionAttemptLost(
                 execution_id=one.execution.id,
                 attempt=one.attempt,
-                epoch=self.fold.state.epoch,
+                epoch=self._epoch,
                 reason=one.reason,
                 output_end_offset=end,
             ),

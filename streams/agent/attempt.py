@@ -24,7 +24,7 @@ from hermes.domain.execution import AttemptState, ExecutionState
 from hermes.domain.resources import Usage
 from hermes.errors import HermesError, LogUnavailable, NotFound, UserError
 from infra import gpu
-from infra.sandbox.port import Prepared, SandboxExit, SandboxLimits, SandboxSpec
+from infra.sandbox.port import KillReason, Prepared, SandboxExit, SandboxLimits, SandboxSpec
 from infra.toolchain.find import require_toolchain
 from infra.toolchain.model import Toolchain
 from streams.agent.build import BUILD_ARGV, fetch_source, keep_artifact
@@ -53,6 +53,7 @@ class Attempt:
         self._prepared: Prepared | None = None
         self._running = False
         self._stop: Stop | None = None
+        self._kills: set[asyncio.Future[None]] = set()
         self._toolchain: Toolchain | None = None
         self._build_folder: Path | None = None
 
@@ -63,26 +64,34 @@ class Attempt:
 
     def cancel(self) -> None:
         """Its owner wants it to end."""
-        self._halt("cancelled", GRACE)
+        self._halt("cancelled")
 
     def fence(self) -> None:
         """The log no longer gives us this attempt: end it and say nothing."""
-        self._halt("fenced", 0.0)
+        self._halt("fenced")
 
     def shut_down(self) -> None:
         """The agent stops; the scheduler will call the attempt lost."""
-        self._halt("shutdown", 0.0)
+        self._halt("shutdown")
 
-    def _halt(self, stop: Stop, grace: float) -> None:
-        if self._stop is None or stop != "cancelled":
-            self._stop = stop
+    def _halt(self, stop: Stop) -> None:
+        # The role repeats itself on every tick; a program gets one SIGTERM, and a harder end only.
+        if self._stop is not None and (stop == "cancelled" or self._stop != "cancelled"):
+            return
+        self._stop = stop
         if stop != "cancelled" and not self._claimed.done():
             self._claimed.set_result(False)
         if self._running and self._prepared is not None:
-            reason: Literal["cancelled", "shutdown"] = (
-                "cancelled" if stop == "cancelled" else "shutdown"
-            )
-            self._kill = asyncio.ensure_future(self._prepared.kill(reason, grace))
+            if stop == "cancelled":
+                self._kill(self._prepared, "cancelled", GRACE)
+            else:
+                self._kill(self._prepared, "shutdown")
+
+    def _kill(self, prepared: Prepared, reason: KillReason, grace: float = 0.0) -> None:
+        # The loop itself keeps no hold of its tasks.
+        task = asyncio.ensure_future(prepared.kill(reason, grace))
+        self._kills.add(task)
+        task.add_done_callback(self._kills.discard)
 
     async def run(self) -> None:
         """Claim, run, report."""
@@ -218,17 +227,27 @@ class Attempt:
             after=lambda: host.fold.state.next_offset - 1,
             on_limit=lambda _: self._limit_reached(prepared),
         )
+        if self._stop is not None:
+            # While `started` was handed over; from here to `go` nothing can come between.
+            if self._stop == "cancelled":
+                await self._report_unprepared(None)
+            return
         self._running = True
         prepared.go()
         pumping = asyncio.ensure_future(pump.run(prepared.stdout, prepared.stderr))
+        waiting = asyncio.ensure_future(prepared.wait())
         try:
-            ended = await prepared.wait()
-            await pumping
+            # A pump that fails ends the run: nobody would read what it still writes.
+            await asyncio.wait({pumping, waiting}, return_when=asyncio.FIRST_EXCEPTION)
+            if pumping.done():
+                pumping.result()
+            ended = waiting.result()
         except KafkaError as error:
             log.error("output of %s could not be appended: %r", execution.id, error)
             return
         finally:
             await _settle(pumping)
+            await _settle(waiting)
         if self._stop in ("fenced", "shutdown"):
             return
         await self._append(await self._verdict(prepared, ended, pump))
@@ -242,7 +261,7 @@ class Attempt:
         return known
 
     def _limit_reached(self, prepared: Prepared) -> None:
-        self._kill = asyncio.ensure_future(prepared.kill("output_limit"))
+        self._kill(prepared, "output_limit")
 
     async def _verdict(
         self, prepared: Prepared, ended: SandboxExit, pump: OutputPump

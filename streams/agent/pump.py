@@ -25,6 +25,8 @@ MAX_UNACKNOWLEDGED = 8 * 1024 * 1024
 # gather and is not seen by a reader.
 GATHER = 0.002
 SMALL = 4096
+# Reads of one pipe before the other one, and the rest of the agent, have their turn.
+TURN = 8
 
 Name = Literal["stdout", "stderr"]
 
@@ -110,7 +112,7 @@ class OutputPump:
         self._ready.set()
 
     async def _drain(self, source: _Source) -> None:
-        while True:
+        for _ in range(TURN):
             try:
                 data = os.read(source.fd, MAX_CHUNK)
             except BlockingIOError:
