@@ -199,6 +199,8 @@ class PartitionReader:
 
     async def stop(self) -> None:
         """Disconnect."""
+        # A task of aiokafka's that had no turn yet would end `stop` with a CancelledError.
+        await asyncio.sleep(0)
         await self._consumer.stop()
 
     def seek(self, offset: int) -> None:
