@@ -95,8 +95,17 @@ def journalled_events(found: Found) -> list[Event]:
     return [event_shape(record, late) for record, late in entry.records] if entry else []
 
 
-def resolve_function(registry: RegistryState, user: Account, ref: FunctionRef) -> FunctionState:
+async def function_to_run(services: Services, user: Account, ref: FunctionRef) -> FunctionState:
     """The version to run: the one named, else the highest built. Raises NotFound, NotBuilt."""
+    try:
+        return _resolve(services.registry.state, user, ref)
+    except (NotFound, NotBuilt):
+        # The user may have seen it built in a view that is ahead of this process.
+        await services.catch_up_registry()
+        return _resolve(services.registry.state, user, ref)
+
+
+def _resolve(registry: RegistryState, user: Account, ref: FunctionRef) -> FunctionState:
     versions = [
         state
         for state in registry.functions.get(f"{ref.owner}/{ref.name}", {}).values()

@@ -114,6 +114,12 @@ class Services:
         """Where the registry's topic ends at this moment. Raises LogUnavailable."""
         return await self._registry_reader.end_offset()
 
+    async def catch_up_registry(self) -> None:
+        """Have the fold read everything that stands in the registry at this moment, bounded."""
+        end = await self.registry_end()
+        if end:
+            await self.registry.reached(end - 1, timeout=5.0)
+
     async def _open_database(self) -> None:
         url = self.settings.database_url
         await migrate(url)

@@ -25,7 +25,7 @@ from hermes.packages.reference import FunctionRef
 from hermes.server.accounts.idempotency import Answer, checked_key
 from hermes.server.call import Call, json_response
 from hermes.server.json_body import read_body, refuse
-from hermes.server.lookup import find_execution, past_events, resolve_function
+from hermes.server.lookup import find_execution, function_to_run, past_events
 from hermes.server.pool_tap import PoolTap
 from hermes.server.run_requests import RunRequest, parse_run_request, requested_data
 from hermes.server.submit import (
@@ -78,7 +78,7 @@ async def _run(
     tap = services.taps.get(request.pool)
     if tap is None:
         refuse(FieldProblem("pool", f"there is no pool {request.pool!r}"))
-    function = resolve_function(services.registry.state, user, request.ref)
+    function = await function_to_run(services, user, request.ref)
     given = await resolve_input(services, user, request)
     data = requested_data(
         request,
