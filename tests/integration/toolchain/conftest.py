@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,8 @@ from infra.toolchain import InstallFailed, install_cuda
 
 
 @pytest.fixture(scope="session")
-def cuda_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hermes home into which the pinned CUDA toolkit was installed."""
+def cuda_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Hermes home into which the pinned CUDA toolkit was installed; 400 MB, so it does not stay."""
     home = tmp_path_factory.mktemp("cuda-home")
     try:
         install_cuda(home, print)
@@ -21,7 +23,8 @@ def cuda_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if index_answers():
             raise
         pytest.skip(f"NOT TRIED, the Python package index cannot be reached: {error}")
-    return home
+    yield home
+    shutil.rmtree(home)
 
 
 def index_answers() -> bool:
