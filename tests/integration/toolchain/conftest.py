@@ -15,7 +15,7 @@ from infra.toolchain import InstallFailed, install_cuda
 
 @pytest.fixture(scope="session")
 def cuda_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Hermes home into which the pinned CUDA toolkit was installed; 400 MB, so it does not stay."""
+    """A Hermes home into which the pinned CUDA toolkit was installed; removed, it has 400 MB."""
     home = tmp_path_factory.mktemp("cuda-home")
     try:
         install_cuda(home, print)
