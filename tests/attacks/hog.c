@@ -50,8 +50,8 @@ static void family(void) {
     int survivors = 0, status;
     for (int i = 0; i < 12; i++)
         if (fork() == 0) {
-            touch(128 * MIB);
-            sleep(2);
+            touch(64 * MIB);
+            sleep(1);
             _exit(0);
         }
     while (wait(&status) > 0) survivors += WIFEXITED(status) && WEXITSTATUS(status) == 0;

@@ -55,6 +55,24 @@ async def test_a_program_sees_itself_and_nothing_of_the_agent(runner: Runner) ->
     assert names == {"PATH", "HOME", "LANG", "TMPDIR", "USER", "PWD", "GIVEN"}
 
 
+async def test_every_kind_of_namespace_is_its_own(runner: Runner) -> None:
+    kinds = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
+    outcome = await runner.run("/usr/bin/readlink", *(f"/proc/self/ns/{kind}" for kind in kinds))
+    inside = outcome.stdout.decode().split()
+    assert len(inside) == len(kinds)
+    assert not set(inside) & {str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in kinds}
+
+
+async def test_only_the_programs_own_folders_are_mounted_writable(runner: Runner) -> None:
+    outcome = await runner.run("/bin/cat", "/proc/self/mounts")
+    mounts = [line.split() for line in outcome.stdout.decode().splitlines()]
+    writable = {mount[1] for mount in mounts if "rw" in mount[3].split(",")}
+    assert writable <= {"/work", "/tmp", "/dev/shm", "/proc", "/dev/mqueue", "/dev/pts"}
+    assert {"/work", "/tmp", "/dev/shm"} <= writable
+    for mount in mounts:
+        assert "nosuid" in mount[3].split(","), mount
+
+
 async def test_an_inheritable_descriptor_of_the_agent_stays_out(runner: Runner) -> None:
     leaky = os.open("/etc/shadow", os.O_RDONLY)
     os.set_inheritable(leaky, True)
