@@ -11,12 +11,13 @@ from streams.topics import Topics
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table and its row. With `key`, a row replaces the one of the same key; without, rows are
-    only ever added, and a second one of a position is an error."""
+    """A table and its row. If it `replaces`, a row takes the place of the one of the same key;
+    else rows are only ever added, one for each record of the log."""
 
     name: str
     row: Any
-    key: tuple[str, ...] = ()
+    key: tuple[str, ...] = ("topic", "partition", "offset")
+    replaces: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -53,18 +54,20 @@ DEFINITIONS: dict[str, Definition] = {
             "functions",
             "registry",
             (
-                Table("functions", rows.FunctionRow, ("key", "version")),
+                Table("functions", rows.FunctionRow, ("key", "version"), True),
                 Table("registry_events", rows.RegistryEventRow),
-                Table("pools", rows.PoolRow, ("pool",)),
+                Table("pools", rows.PoolRow, ("pool",), True),
             ),
         ),
         # Agents come before executions: who waits for a position waits for executions.
-        Definition("agents", "executions", (Table("agents", rows.AgentRow, ("topic", "id")),)),
+        Definition(
+            "agents", "executions", (Table("agents", rows.AgentRow, ("topic", "id"), True),)
+        ),
         Definition(
             "executions",
             "executions",
             (
-                Table("executions", rows.ExecutionRow, ("topic", "id")),
+                Table("executions", rows.ExecutionRow, ("topic", "id"), True),
                 Table("events", rows.EventRow),
             ),
         ),

@@ -256,9 +256,9 @@ def _output_row(raw: ConsumerRecord) -> OutputChunkRow | None:
     found = chunk(raw)
     if found is None or not is_id(found.execution_id) or len(found.data) > MAX_CHUNK:
         return None
-    time = datetime.fromisoformat(found.time)
+    time = _utc(found.time)
     numbers = (found.attempt, found.seq, found.offset, found.after)
-    if time.tzinfo is None or not all(-1 <= number < _BIGINT for number in numbers):
+    if time is None or not all(-1 <= number < _BIGINT for number in numbers):
         return None
     return OutputChunkRow(
         topic=raw.topic,
@@ -273,6 +273,14 @@ def _output_row(raw: ConsumerRecord) -> OutputChunkRow | None:
         time=time,
         after=found.after,
     )
+
+
+def _utc(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+        return None if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _refused_row(raw: ConsumerRecord) -> RefusedOutputRow:

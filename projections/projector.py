@@ -19,6 +19,7 @@ from hermes.settings import Settings
 from projections.database import open_writers
 from projections.feeding import Projector
 from projections.migrate import connect_patiently, migrate
+from projections.rebuild_runner import RebuildRunner
 from streams.log import patiently
 from streams.topics import ensure_topics
 
@@ -37,6 +38,7 @@ async def run(settings: Settings) -> None:
         await _become_the_only_one(lock)
         async with asyncio.TaskGroup() as group:
             group.create_task(Projector(settings, pool).run())
+            group.create_task(RebuildRunner(pool).run())
             group.create_task(_end_with(lock))
             report_ready()
     finally:

@@ -84,6 +84,11 @@ class ExecutionRow(NamedTuple):
     requested_offset: int
     body: str
 
+    @property
+    def is_final(self) -> bool:
+        """Whether no later record can change it."""
+        return self.finished_at is not None
+
 
 class EventRow(NamedTuple):
     """A record of a pool's topic."""

@@ -72,7 +72,7 @@ def _insert(table: Table, schema: str, types: Mapping[str, str]) -> str:
         f"INSERT INTO {schema}.{table.name} ({columns}) "  # noqa: S608 - names are constants
         f"SELECT {columns} FROM unnest({arrays}) AS given ({columns})"
     )
-    if table.key:
+    if table.replaces:
         key = ", ".join(table.key)
         rest = ", ".join(
             f'"{name}" = excluded."{name}"' for name in table.columns if name not in table.key

@@ -7,7 +7,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -17,9 +17,12 @@ from hermes.domain import codec
 from hermes.domain.events import EventData
 from hermes.domain.resources import Position
 from hermes.settings import Settings
+from projections.comparison import Difference
 from projections.migrate import migrate
-from projections.views import Views
-from streams.log import LogWriter, new_event
+from projections.rebuild import Rebuilt, rebuild_and_report
+from projections.verify import verify
+from projections.views import ProjectionStatus, Views
+from streams.log import LogWriter, PartitionReader, new_event
 from streams.topics import Topics, ensure_topics
 from tests.support.cluster import Cluster
 
@@ -107,6 +110,29 @@ class Stage:
     async def stop_projector(self, process: asyncio.subprocess.Process) -> int:
         process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(process.wait(), 10)
+
+    async def rebuild(self, name: str) -> Rebuilt:
+        """In this process, without a projector's help."""
+        return await rebuild_and_report(self.settings, name)
+
+    async def differences(self) -> list[Difference]:
+        return await verify(self.settings.database_url, self.settings.bootstrap, self.settings)
+
+    async def status(self, name: str) -> ProjectionStatus:
+        async def ends(partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+            async with PartitionReader(self.settings.bootstrap, self.executions) as reader:
+                return {p: await reader.end_offset_of(*p) for p in partitions}
+
+        found = await self.views.projection_status(ends)
+        return next(status for status in found if status.name == name)
+
+    async def status_becomes(
+        self, name: str, wanted: Callable[[ProjectionStatus], bool], within: float = 20.0
+    ) -> ProjectionStatus:
+        async with asyncio.timeout(within):
+            while not wanted(status := await self.status(name)):
+                await asyncio.sleep(0.1)
+        return status
 
     async def kill_projector(self, process: asyncio.subprocess.Process) -> None:
         process.kill()

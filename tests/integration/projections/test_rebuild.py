@@ -1,0 +1,143 @@
+"""Rebuilds: what somebody broke comes back, while readers and the projector go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from hermes.domain.ids import new_id
+from hermes.errors import AlreadyExists, NotFound
+from projections.rebuild import rebuild
+from tests.support import log_samples as sample
+
+
+async def _lives(stage, count: int) -> list[str]:
+    """Executions that have ended, one by one."""
+    ids = [new_id() for _ in range(count)]
+    await stage.run_executions(sample.joined())
+    for execution_id in ids:
+        position = await stage.run_executions(
+            sample.requested(execution_id), *sample.whole_life(execution_id)
+        )
+    await stage.views.wait_for([position], timeout=20)
+    return ids
+
+
+async def test_a_rebuild_after_vandalism_restores_the_rows_and_names_them(stage):
+    await stage.start_projector()
+    ids = await _lives(stage, 30)
+    before = [await stage.views.get_execution("id-of-ann", i) for i in ids]
+    await stage.database.execute("DELETE FROM executions_g1.executions WHERE id = $1", ids[0])
+    await stage.database.execute(
+        "UPDATE executions_g1.executions SET body = $2 WHERE id = $1", ids[1], '{"id": "forged"}'
+    )
+    await stage.database.execute(
+        'UPDATE executions_g1.events SET actor = \'nobody\' WHERE "offset" = 3'
+    )
+    assert len(await stage.differences()) == 3
+
+    await stage.views.request_rebuild("executions")
+    status = await stage.status_becomes(
+        "executions", lambda s: s.rebuild is not None and s.rebuild.status in ("done", "failed")
+    )
+
+    assert status.rebuild is not None
+    assert (status.rebuild.status, status.rebuild.error) == ("done", None)
+    assert status.rebuild.verified
+    assert status.rebuild.differences == 3
+    assert status.rebuild.events_done == status.rebuild.events_total == 151
+    assert status.rebuild.rows_compared == 30 + 151
+    assert [await stage.views.get_execution("id-of-ann", i) for i in ids] == before
+    assert await stage.differences() == []
+    schemas = await stage.database.fetch(
+        "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'executions_g%'"
+    )
+    assert len(schemas) == 1
+
+
+async def test_the_projector_goes_on_in_the_new_generation(stage):
+    projector = await stage.start_projector()
+    await _lives(stage, 3)
+    for name in ("functions", "executions", "agents", "output"):
+        await stage.rebuild(name)
+    execution_id = new_id()
+    position = await stage.run_executions(sample.requested(execution_id))
+    await stage.views.wait_for([position])
+    shape = json.loads(await stage.views.get_execution("id-of-ann", execution_id))
+    assert shape["status"] == "requested"
+    assert await stage.differences() == []
+    assert projector.returncode is None
+
+
+async def test_events_appended_during_a_rebuild_are_there_after_it(stage):
+    await stage.start_projector()
+    await _lives(stage, 20)
+    done = asyncio.Event()
+    seen: list[str] = []
+
+    async def keep_appending() -> None:
+        while not done.is_set():
+            execution_id = new_id()
+            position = await stage.run_executions(
+                sample.requested(execution_id), *sample.whole_life(execution_id)
+            )
+            # Every read during the rebuild finds what was written: none waits for the new one.
+            await stage.views.wait_for([position])
+            await stage.views.get_execution("id-of-ann", execution_id)
+            seen.append(execution_id)
+
+    appending = asyncio.create_task(keep_appending())
+    for _ in range(3):
+        rebuilt = await stage.rebuild("executions")
+        assert rebuilt.comparison.differences == 0
+    done.set()
+    await appending
+    assert len(seen) > 3
+    assert await stage.differences() == []
+
+
+async def test_a_rebuild_that_dies_leaves_the_old_generation_serving(stage):
+    await stage.start_projector()
+    [execution_id] = await _lives(stage, 1)
+
+    async def die(_done: int, _total: int) -> None:
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        await rebuild(stage.settings, "executions", die)
+    await stage.views.get_execution("id-of-ann", execution_id)
+    left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'executions_g%'"
+    assert await stage.database.fetchval(left) == 2
+
+    assert (await stage.rebuild("executions")).comparison.differences == 0
+    assert await stage.database.fetchval(left) == 1
+    await stage.views.get_execution("id-of-ann", execution_id)
+
+
+async def test_a_lost_schema_comes_back(stage):
+    await stage.start_projector()
+    ids = await _lives(stage, 5)
+    await stage.database.execute("DROP SCHEMA executions_g1 CASCADE")
+    await stage.rebuild("executions")
+    for execution_id in ids:
+        await stage.views.get_execution("id-of-ann", execution_id)
+    assert await stage.differences() == []
+
+
+async def test_only_one_rebuild_of_a_projection_at_a_time(stage):
+    await stage.views.request_rebuild("functions")
+    with pytest.raises(AlreadyExists):
+        await stage.views.request_rebuild("functions")
+    with pytest.raises(NotFound):
+        await stage.views.request_rebuild("no such")
+
+
+async def test_a_rebuild_that_was_cut_off_is_reported_as_failed(stage):
+    await stage.database.execute(
+        "INSERT INTO hermes.rebuilds (projection, status) VALUES ('agents', 'filling')"
+    )
+    await stage.start_projector()
+    status = await stage.status_becomes("agents", lambda s: s.rebuild.status == "failed")
+    assert "interrupted" in status.rebuild.error
