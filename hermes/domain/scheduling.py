@@ -61,11 +61,9 @@ class _Free:
         self.memory = agent.inventory.memory
         self.gpus = {gpu.uuid: gpu for gpu in agent.inventory.gpus}
 
-    def take(self, execution: ExecutionState, gpus: Iterable[str]) -> None:
+    def take(self, execution: ExecutionState) -> None:
         self.slots -= 1
         self.memory -= execution.limits.memory
-        for uuid in gpus:
-            self.gpus.pop(uuid, None)
 
 
 def plan(state: PoolState, alive: set[str], pending: Mapping[str, Place | None]) -> list[Decision]:
@@ -101,14 +99,21 @@ def _capacity(
     for execution in state.live.values():
         current = execution.current
         if current is not None and current.agent in free:
-            free[current.agent].take(execution, current.gpus)
-    for uuid, hold in state.gpus.items():
-        if hold.agent in free:
-            free[hold.agent].gpus.pop(uuid, None)
+            free[current.agent].take(execution)
+    _occupy(free.values(), state.gpus)
     for place in pending.values():
-        if place is not None and place.agent.agent in free:
-            free[place.agent.agent].take(place.execution, place.gpus)
+        if place is not None:
+            _occupy(free.values(), place.gpus)
+            if place.agent.agent in free:
+                free[place.agent.agent].take(place.execution)
     return list(free.values())
+
+
+def _occupy(agents: Iterable[_Free], gpus: Iterable[str]) -> None:
+    # Of all of them: two agents of one host offer the same GPUs.
+    for uuid in gpus:
+        for agent in agents:
+            agent.gpus.pop(uuid, None)
 
 
 def _decide(execution: ExecutionState, state: PoolState, free: list[_Free]) -> Decision | None:
@@ -121,7 +126,8 @@ def _decide(execution: ExecutionState, state: PoolState, free: list[_Free]) -> D
     for agent in sorted(free, key=lambda one: -one.slots):
         gpus = _fitting_gpus(execution.gpu, agent.gpus.values())
         if agent.slots > 0 and agent.memory >= execution.limits.memory and gpus is not None:
-            agent.take(execution, gpus)
+            agent.take(execution)
+            _occupy(free, gpus)
             return Place(execution, agent.agent, gpus)
     return _why_not(execution, state, bool(free))
 
