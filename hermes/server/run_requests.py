@@ -68,6 +68,7 @@ def requested_data(
     *,
     execution_id: str,
     given: Input,
+    retries: int,
     settings: Settings,
 ) -> ev.ExecutionRequested:
     """All that a run needs, so that nothing spans topics. Raises InvalidInput."""
@@ -87,6 +88,7 @@ def requested_data(
         input=given,
         limits=_limits(config.get("limits") or {}, request.timeout, settings),
         gpu=_resolved_gpu(request.gpu, config),
+        retries=retries,
     )
 
 

@@ -86,6 +86,8 @@ async def _run(
         user,
         execution_id=execution_id,
         given=given,
+        # Who watches has seen the output of the first attempt: a second one would repeat it.
+        retries=0 if wants_stream(call) else services.settings.attempts - 1,
         settings=services.settings,
     )
     if key is not None:
