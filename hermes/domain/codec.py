@@ -80,7 +80,7 @@ def decode(value: bytes | None) -> Event | Malformed:
     decoder = _data.get(envelope.kind)
     if decoder is None:
         _refuse_newer_version(envelope.kind)
-        return Malformed(f"unknown kind {envelope.kind!r}")
+        return Malformed(f"unknown kind {envelope.kind[:100]!r}")
     try:
         data = decoder.decode(envelope.data)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:

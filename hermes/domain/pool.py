@@ -213,7 +213,7 @@ class PoolState(msgspec.Struct, kw_only=True):
     def _release(self, execution_id: str, attempt: int, gpus: tuple[str, ...]) -> bool:
         held = [
             uuid
-            for uuid in gpus
+            for uuid in dict.fromkeys(gpus)
             if (hold := self.gpus.get(uuid))
             and (hold.execution_id, hold.attempt) == (execution_id, attempt)
         ]

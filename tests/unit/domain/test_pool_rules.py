@@ -73,6 +73,12 @@ def test_a_lost_attempts_gpu_stays_held_until_its_host_says_that_it_is_free() ->
     pool.accept(gpu_released(X, 1, "g1"), scheduled(Y, gpus=("g1",)))
 
 
+def test_a_gpu_released_twice_in_one_event_is_released_once() -> None:
+    pool = running_on_gpu()
+    pool.accept(attempt_lost(X), gpu_released(X, 1, "g1", "g1"))
+    assert not pool.state.gpus
+
+
 def test_a_lost_attempts_gpu_is_held_even_after_the_execution_has_ended() -> None:
     pool = running_on_gpu()
     pool.accept(attempt_lost(X), finished(X, outcome="lost", exit_code=None))
