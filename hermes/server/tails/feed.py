@@ -47,7 +47,10 @@ class OutputFeed:
         if wanted.offset < start:
             await self._catch_up(wanted, start)
             return True
-        await self.stop()
+        if self._reader is not None:
+            # Stopping it takes a moment in which the queue may overflow: look again afterwards.
+            await self.stop()
+            return True
         return await self._take_live(wanted)
 
     async def read_to(self, wanted: Wanted, offset: int) -> None:
@@ -83,9 +86,12 @@ class OutputFeed:
         records = await reader.batch(wait=1.0, most=_BATCH)
         key = self._id.encode()
         for record in records:
-            self._stands_at = record.offset + 1
             if record.offset >= start:
+                # The live queue has it; but if that overflows, reading goes on from here.
+                reader.seek(start)
+                self._stands_at = start
                 break
+            self._stands_at = record.offset + 1
             item = chunk(record) if record.key == key else None
             if item is not None:
                 self._merger.chunk(item, record.offset)
