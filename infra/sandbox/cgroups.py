@@ -19,7 +19,7 @@ import msgspec
 
 from infra.sandbox.port import SandboxError
 
-_KILL_PATIENCE = (
+KILL_PATIENCE = (
     30.0  # seconds; a process in an uninterruptible call may outlive SIGKILL for a while
 )
 
@@ -79,7 +79,7 @@ class ControlGroup:
 
     async def kill(self) -> None:
         """SIGKILL over and over until the group is empty. Raises SandboxError after 30 s."""
-        deadline = time.monotonic() + _KILL_PATIENCE
+        deadline = time.monotonic() + KILL_PATIENCE
         pause = 0.0005
         while kill_once(self.folders):
             if time.monotonic() > deadline:

@@ -1,6 +1,6 @@
 """The command lines of a bubblewrap sandbox, as pure functions of what is to be enclosed.
 
-    sh (joins the control groups, sets limits) exec→ setpriv (drops root) exec→ bwrap
+    sh (joins the control groups, sets limits) exec→ unshare (leaves root) exec→ bwrap
         └ sh, process 1 inside: says "ready", waits for go, runs the program, says how it ended
             └ the program
 
@@ -55,9 +55,10 @@ def launcher(
     script += 'exec "$@"\n'
     drop: tuple[str, ...] = ()
     if user is not None:
-        # bwrap started by root stays root on the host however it maps the user.
-        drop = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups",
-                "--bounding-set=-all", "--no-new-privs", "--")  # fmt: skip
+        # bwrap started by root stays root on the host however it maps the user. `unshare` unshares
+        # nothing here: it is the lightest of the tools that leave root and all groups (setpriv
+        # takes 0.6 ms more). bwrap itself begins by forbidding new privileges.
+        drop = ("unshare", f"--setgid={user}", f"--setuid={user}", "--")
     return ("/bin/sh", "-c", script, "sh", *drop, *bwrap)
 
 

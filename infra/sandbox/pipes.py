@@ -73,7 +73,7 @@ class Pipes:
         return self._read
 
     def diagnostics(self) -> str:
-        """What the tools said on their own stderr: the shell, setpriv, bwrap."""
+        """What the tools said on their own stderr: the shell, unshare, bwrap."""
         return _drain(self._diagnostics).decode("utf-8", "replace").strip()
 
     def close(self) -> None:

@@ -123,13 +123,20 @@ class Prepared(Protocol):
         """Release the program and start its clock. Does not block."""
 
     async def wait(self) -> SandboxExit:
-        """Wait for the main program's end; afterwards no process of the sandbox lives."""
+        """Wait for the main program's end; afterwards no process of the sandbox lives.
+
+        Raises SandboxError if one does not die within 30 s.
+        """
 
     async def kill(self, reason: KillReason, grace: float = 0.0) -> None:
         """SIGTERM, and SIGKILL to everything after `grace` seconds. The first reason counts."""
 
     async def close(self) -> None:
-        """Kill what lives and remove every trace. Idempotent."""
+        """Kill what lives and remove every trace. Idempotent.
+
+        Raises SandboxError if something does not die within 30 s (a driver's call that hangs); what
+        it holds stays taken then, `held_fds` too.
+        """
 
 
 class Sandbox(Protocol):

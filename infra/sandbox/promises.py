@@ -21,7 +21,7 @@ def of_bubblewrap(*, root: bool, groups: bool, groups_detail: str) -> list[Guara
         ),
         Guarantee(
             "privileges",
-            not root or shutil.which("setpriv") is not None,
+            not root or shutil.which("unshare") is not None,
             f"no capabilities, no new ones, {user}",
         ),
         Guarantee("time", True, "kept by the agent, and by a guard beside it when it is frozen"),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infra.sandbox import ending
-from infra.sandbox.cgroups import ControlGroup
+from infra.sandbox.cgroups import KILL_PATIENCE, ControlGroup
 from infra.sandbox.guard_client import Guard
 from infra.sandbox.pipes import Pipes
 from infra.sandbox.port import KillReason, SandboxError, SandboxExit, SandboxSpec
@@ -112,25 +112,21 @@ class BubblewrapRun:
 
     async def close(self) -> None:
         """See `Prepared`."""
-        if self._closed is None:
+        if self._closed is None or (self._closed.done() and self._closed.exception()):
             self._closed = self._loop.create_task(self._close())
         await asyncio.shield(self._closed)
 
     async def _close(self) -> None:
         if self._timer:
             self._timer.cancel()
-        try:
-            await self._kill_all()
-            if self._exit:
-                await asyncio.wait({self._exit})
-        finally:
-            self._guard.done(self._spec.name)
-            self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pipes.close()
-            if self._group:
-                self._group.remove()
-            self._release()
+        # If it does not die, all it holds stays taken, and the guard keeps its locks.
+        await self._kill_all()
+        if self._exit:
+            await asyncio.wait({self._exit})
+        self._guard.done(self._spec.name)
+        os.close(self._pidfd)
+        self._pipes.close()
+        self._release()
 
     async def _await_end(self) -> SandboxExit:
         status = await asyncio.shield(self._gone)
@@ -176,7 +172,9 @@ class BubblewrapRun:
         for pid in descendants:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        await asyncio.shield(self._gone)
+        await asyncio.wait({self._gone}, timeout=KILL_PATIENCE)
+        if not self._gone.done():
+            raise SandboxError(f"sandbox {self._spec.name} does not die")
         if self._group:
             await self._group.kill()
 

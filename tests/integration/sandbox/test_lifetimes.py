@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.sandbox import running
 from infra.sandbox.bubblewrap import BubblewrapSandbox
 from infra.sandbox.port import SandboxError
 from tests.support.sandboxes import Runner, control_groups_of, members_of
@@ -241,3 +242,27 @@ async def test_a_sandbox_is_not_started_from_another_thread(runner: Runner) -> N
             asyncio.run(runner.sandbox.prepare(runner.spec("normal")))  # type: ignore[arg-type]
 
     await asyncio.to_thread(from_a_thread)
+
+
+async def test_what_does_not_die_keeps_what_it_holds(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "KILL_PATIENCE", 0.1)
+    users, _ = runner.sandbox._as_root
+    spec = runner.spec("linger", "deaf", stdin=os.open(os.devnull, os.O_RDONLY))
+    prepared = await runner.sandbox.prepare(spec)
+    free = len(users._free)
+    prepared.go()
+    # As if stuck in a driver's call: no signal ends it.
+    monkeypatch.setattr(signal, "pidfd_send_signal", lambda *_: None)
+    with pytest.raises(SandboxError, match="does not die"):
+        await prepared.kill("cancelled")
+    with pytest.raises(SandboxError, match="does not die"):
+        await prepared.close()
+    assert len(users._free) == free
+    assert members_of(f"test-{os.getpid()}")
+    monkeypatch.undo()
+    await prepared.close()
+    os.close(spec.stdin)
+    assert len(users._free) == free + 1
+    assert not members_of(f"test-{os.getpid()}")
