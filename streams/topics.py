@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
@@ -38,7 +40,13 @@ class Topics(msgspec.Struct, frozen=True):
 async def ensure_topics(settings: Settings, pool: str) -> None:
     """Create the registry's and the pool's topics if they are missing. Idempotent."""
     topics = Topics(settings.topic_prefix)
-    common = {"min.insync.replicas": str(settings.min_insync_replicas), "retention.ms": "-1"}
+    # Written out, so that no default of a cluster shortens the log.
+    common = {
+        "min.insync.replicas": str(settings.min_insync_replicas),
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "retention.bytes": "-1",
+    }
     # On a single node nothing else makes an accepted event durable; a cluster has replicas.
     durable = {**common, "flush.messages": "1"} if settings.replication == 1 else common
     wanted = [
@@ -59,8 +67,16 @@ async def ensure_topics(settings: Settings, pool: str) -> None:
             code = error[1]
             if code and not issubclass(for_code(code), TopicAlreadyExistsError):
                 raise for_code(code)(f"{error[0]}: {error[2] if len(error) > 2 else ''}")
+        await _seen(admin, {topic.name for topic in wanted})
     finally:
         await admin.close()
+
+
+async def _seen(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """A created topic is seen a moment later; who starts right after must find it."""
+    async with asyncio.timeout(10.0):
+        while not names <= set(await admin.list_topics()):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
 
 
 def _topic(name: str, partitions: int, settings: Settings, config: dict[str, str]) -> NewTopic:
