@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal, cast
@@ -10,9 +11,12 @@ import msgspec
 from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
+from hermes.domain.ids import is_id
+
 Stream = Literal["stdin", "stdout", "stderr"]
 STREAMS = ("stdin", "stdout", "stderr")
 MAX_CHUNK = 256 * 1024
+_NUMBER = re.compile(rb"[0-9]{1,19}\Z")
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,20 +54,28 @@ def chunk(record: ConsumerRecord) -> Chunk | None:
         stream = found["stream"].decode()
         if stream not in STREAMS:
             return None
-        time = found["time"].decode()
-        datetime.fromisoformat(time)
+        time = found["time"].decode("ascii")
+        execution_id = (record.key or b"").decode()
+        if datetime.fromisoformat(time).tzinfo is None or not is_id(execution_id):
+            return None
         return Chunk(
-            execution_id=(record.key or b"").decode(),
-            attempt=int(found["attempt"]),
-            seq=int(found["seq"]),
+            execution_id=execution_id,
+            attempt=_number(found["attempt"]),
+            seq=_number(found["seq"]),
             stream=cast(Stream, stream),
-            offset=int(found["offset"]),
+            offset=_number(found["offset"]),
             time=time,
-            after=int(found["after"]),
+            after=_number(found["after"]),
             data=record.value or b"",
         )
     except (KeyError, ValueError, UnicodeError):
         return None
+
+
+def _number(text: bytes) -> int:
+    if not _NUMBER.match(text) or (number := int(text)) >= 2**63:
+        raise ValueError(text)
+    return number
 
 
 def partition_of(execution_id: str, partitions: int) -> int:

@@ -68,7 +68,12 @@ class InputSource:
                     found = chunk(record)
                     if found is None or missing <= 0:
                         continue
-                    if found.execution_id == execution_id and found.stream == "stdin":
+                    # A retried request may have appended its input twice; each byte counts once.
+                    if (found.execution_id, found.stream, found.offset) == (
+                        execution_id,
+                        "stdin",
+                        source.bytes - missing,
+                    ):
                         pieces.append(found.data)
                         missing -= len(found.data)
                 if asyncio.get_running_loop().time() > deadline:

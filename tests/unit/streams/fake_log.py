@@ -21,6 +21,12 @@ class Sent(msgspec.Struct, frozen=True):
     headers: dict[str, str]
 
 
+class Stored(msgspec.Struct, frozen=True):
+    """What an acknowledgement says: where the record stands."""
+
+    offset: int
+
+
 class FakeWriter:
     """In place of a LogWriter. With `holds` set, nothing is acknowledged until `release`."""
 
@@ -69,13 +75,14 @@ class FakeWriter:
         elif self.holds:
             self._waiting.append(future)
         else:
-            future.set_result(None)
+            future.set_result(Stored(len(self.sent) - 1))
         return future
 
     def release(self) -> None:
         """Acknowledge everything, now and from now on."""
         self.holds = False
-        for future in self._waiting:
+        first = len(self.sent) - len(self._waiting)
+        for offset, future in enumerate(self._waiting, first):
             if not future.done():
-                future.set_result(None)
+                future.set_result(Stored(offset))
         self._waiting.clear()

@@ -53,6 +53,7 @@ def pump_of(
     limit: int = 10 * 2**20,
     on_limit: Callable[[Any], None] = lambda _: None,
     after: Callable[[], int] = lambda: 41,
+    on_stored: Callable[[int], None] = lambda _: None,
 ) -> OutputPump:
     return OutputPump(
         execution_id="x",
@@ -63,6 +64,7 @@ def pump_of(
         limit=limit,
         after=after,
         on_limit=on_limit,
+        on_stored=on_stored,
     )
 
 
@@ -248,6 +250,20 @@ async def test_the_end_waits_for_the_last_acknowledgement(program: Program) -> N
     assert not running.done()
     writer.release()
     await running
+
+
+async def test_it_says_how_far_the_partition_reaches(program: Program) -> None:
+    writer, reached = FakeWriter(holds=True), list[int]()
+    pump = pump_of(writer, on_stored=reached.append)
+    running = asyncio.create_task(pumped(pump, program))
+    for word in (b"one", b"two"):
+        os.write(program.out, word)
+        await asyncio.sleep(0.05)
+    program.ends()
+    assert reached == []
+    writer.release()
+    await running
+    assert reached == [1, 2]
 
 
 async def test_a_full_producer_is_asked_again_and_nothing_is_doubled(program: Program) -> None:
