@@ -7,17 +7,17 @@ id follows from the registration, and a second copy of any event is superseded.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 
 from aiokafka.errors import KafkaError
 
 from hermes.domain import events as ev
+from hermes.domain.events import Recorded
 from hermes.domain.ids import id_time_ms
 from hermes.domain.pool import REQUEST_WINDOW_MS, Applied, Ended, PoolState
 from hermes.domain.registry import FunctionState, RegistryApplied, RegistryState
-from hermes.domain.resources import Input
+from hermes.domain.resources import MIB, Input
 from hermes.errors import LogUnavailable
 from hermes.readiness import report_ready
 from hermes.runtime import run_role, serve
@@ -30,6 +30,7 @@ from streams.topics import Topics, ensure_topics
 log = logging.getLogger(__name__)
 
 TICK = 0.5
+POOL_WAIT_MS = 100
 ACTOR = "builder"
 EMPTY = Input(bytes=0, sha256=hashlib.sha256(b"").hexdigest())
 
@@ -48,31 +49,43 @@ class Builder:
         )
         self.pool: LogFold[PoolState, Applied] = LogFold(
             PoolState(pool=settings.pool, topic=pool_topic),
-            PartitionReader(settings.bootstrap, pool_topic),
+            # Of all that stands there only the ends of builds matter here, which can wait a moment:
+            # one fetch for many events, where a doorbell would ring for each of every run's.
+            PartitionReader(
+                settings.bootstrap, pool_topic, max_wait_ms=POOL_WAIT_MS, min_bytes=MIB
+            ),
             pool_topic,
         )
+        self.pool.listen(self._folded)
         self.writer = LogWriter(settings.bootstrap, timeout=settings.append_timeout)
         self._wake = asyncio.Event()
 
     def ring(self) -> None:
-        """News stand in a fold."""
+        """News stand in the registry."""
         self._wake.set()
+
+    def _folded(self, record: Recorded, applied: Applied) -> None:
+        if applied.execution is not None and applied.execution.kind == "build":
+            self._wake.set()
 
     async def run(self) -> None:
         """React, for ever."""
         while True:
-            with contextlib.suppress(TimeoutError):
+            rung = True
+            try:
                 await asyncio.wait_for(self._wake.wait(), TICK)
+            except TimeoutError:
+                rung = False
             self._wake.clear()
             try:
+                if not rung:
+                    await self.registry.catch_up()
                 await self._react()
             except (LogUnavailable, KafkaError) as error:
                 log.warning("cannot go on now: %s", error)
                 await asyncio.sleep(TICK)
 
     async def _react(self) -> None:
-        await self.registry.catch_up()
-        await self.pool.catch_up()
         owed = [
             function
             for versions in self.registry.state.functions.values()
@@ -110,8 +123,7 @@ class Builder:
             retries=self._settings.attempts - 1,
         )
         event = new_event(data, ACTOR, correlation_id=function.registered_event)
-        await self.writer.append(self.pool.topic, function.build_id, event)
-        await self.pool.catch_up()
+        await self.pool.append(self.writer, function.build_id, event)
 
     async def _report(self, function: FunctionState, ended: Ended) -> None:
         data: ev.EventData
@@ -145,13 +157,13 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     doorbell = Doorbell(
         f"{settings.topic_prefix}-builder",
         settings.bootstrap,
-        [builder.registry, builder.pool],
+        [builder.registry],
         builder.ring,
     )
     await doorbell.start()
     report_ready()
     try:
-        await serve(stop, [builder.run(), doorbell.watch()])
+        await serve(stop, [builder.run(), builder.pool.follow(), doorbell.watch()])
     finally:
         await doorbell.stop()
         await builder.pool.stop()

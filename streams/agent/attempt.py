@@ -226,6 +226,7 @@ class Attempt:
             limit=execution.limits.output,
             after=lambda: host.fold.state.next_offset - 1,
             on_limit=lambda _: self._limit_reached(prepared),
+            on_stored=lambda end: host.output_reached(partition, end),
         )
         if self._stop is not None:
             # While `started` was handed over; from here to `go` nothing can come between.

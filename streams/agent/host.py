@@ -34,6 +34,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     spool: Path
     gpus: dict[str, HostGpu]
 
+    def output_reached(self, partition: int, end: int) -> None:
+        """The output partition reaches to `end` by now."""
+        self.output_ends[partition] = max(self.output_ends[partition], end)
+
     @property
     def actor(self) -> str:
         """How this agent signs its events."""

@@ -54,7 +54,9 @@ class OutputPump:
         limit: int,
         after: Callable[[], int],
         on_limit: Callable[[Name], None],
+        on_stored: Callable[[int], None],
     ) -> None:
+        """`on_stored` is told the offset behind each chunk that the broker has acknowledged."""
         self._execution_id = execution_id
         self._attempt = attempt
         self._writer = writer
@@ -63,6 +65,7 @@ class OutputPump:
         self._limit = limit
         self._after = after
         self._on_limit = on_limit
+        self._on_stored = on_stored
         self._seq = 0
         self._sources: list[_Source] = []
         self._ready = asyncio.Event()
@@ -177,6 +180,7 @@ class OutputPump:
             self._outstanding > most or self._unacknowledged[0][0].done()
         ):
             future, size = self._unacknowledged[0]
-            await asyncio.shield(future)
+            stored = await asyncio.shield(future)
+            self._on_stored(stored.offset + 1)
             self._unacknowledged.popleft()
             self._outstanding -= size
