@@ -9,6 +9,7 @@ import msgspec
 
 from hermes.domain import events as ev
 from hermes.domain.pool import AgentState, Applied, PoolState
+from hermes.domain.times import timestamp
 from projections.rows import AgentRow, clean, short
 
 _encode = msgspec.json.Encoder().encode
@@ -117,6 +118,6 @@ def _shape(state: PoolState, agent: AgentState, joined_at: datetime) -> AgentSha
         memory=inventory.memory,
         gpus=gpus,
         version=inventory.version,
-        joined_at=joined_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        joined_at=timestamp(joined_at),
         seen_at=None,
     )

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
-from hermes.domain.events import Recorded
+from hermes.domain.events import Malformed, Recorded
 from hermes.domain.execution import ExecutionState
 from hermes.domain.ids import is_id
 from hermes.domain.pool import Applied, PoolState
@@ -31,7 +31,6 @@ from projections.rows import (
     RegistryEventRow,
     clean,
     short,
-    whole,
 )
 from streams.log import recorded
 from streams.output import MAX_CHUNK, chunk
@@ -192,10 +191,10 @@ def execution_row(topic: str, state: ExecutionState) -> ExecutionRow:
         finished_at=state.finished_at,
         wall_time=usage.wall_time if usage else None,
         cpu_time=usage.cpu_time if usage else None,
-        peak_memory=whole(usage.peak_memory) if usage else None,
-        output_bytes=whole(usage.output_bytes) if usage else None,
+        peak_memory=usage.peak_memory if usage else None,
+        output_bytes=usage.output_bytes if usage else None,
         gpu_time=usage.gpu_time if usage else None,
-        gpu_peak_memory=whole(usage.gpu_peak_memory) if usage else None,
+        gpu_peak_memory=usage.gpu_peak_memory if usage else None,
         gpu_energy=usage.gpu_energy if usage else None,
         requested_offset=state.requested.offset,
         body=_encode(shape).decode(),
@@ -211,7 +210,7 @@ def _function_row(key: str, state: FunctionState) -> FunctionRow:
     return FunctionRow(
         key=short(key),
         version=short(state.version),
-        version_order=_version_order(state.version),
+        version_order=version_order(state.version),
         owner=short(state.owner),
         owner_id=short(state.owner_id),
         name=short(state.name),
@@ -226,7 +225,7 @@ def _function_row(key: str, state: FunctionState) -> FunctionRow:
     )
 
 
-def _version_order(version: str) -> str:
+def version_order(version: str) -> str:
     """Text that sorts as versions do; what is no version sorts first."""
     if not _VERSION.match(version):
         return ""
@@ -235,6 +234,7 @@ def _version_order(version: str) -> str:
 
 def _event_columns(record: Recorded, misfit: str | None, key: str | None) -> tuple[Any, ...]:
     shape = event_shape(record, misfit is not None)
+    log_time = datetime.fromtimestamp(record.log_time / 1000, UTC)
     return (
         record.topic,
         record.partition,
@@ -243,8 +243,8 @@ def _event_columns(record: Recorded, misfit: str | None, key: str | None) -> tup
         short(shape.id),
         shape.kind,
         shape.version,
-        datetime.fromisoformat(shape.occurred_at),
-        datetime.fromtimestamp(record.log_time / 1000, UTC),
+        log_time if isinstance(record.event, Malformed) else record.event.occurred_at,
+        log_time,
         short(shape.actor),
         shape.superseded,
         None if misfit is None else clean(misfit),

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 _LONGEST = 200
-_BIGGEST = 2**63 - 1
 
 
 class FunctionRow(NamedTuple):
@@ -160,8 +159,3 @@ def short(text: str) -> str:
 def clean(text: str) -> str:
     """`text` without the one character that PostgreSQL cannot hold."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
-
-
-def whole(value: int | None) -> int | None:
-    """`value` within a bigint: a log may hold any number, a column may not."""
-    return value if value is None else max(-_BIGGEST, min(_BIGGEST, value))

@@ -7,8 +7,10 @@ import random
 
 import pytest
 
+from hermes.domain.events import PoolCreated
 from hermes.domain.ids import new_id
 from projections.checkpoints import CheckpointLost, load_checkpoint, move
+from streams.topics import ensure_topics
 from tests.support import log_samples as sample
 
 
@@ -113,9 +115,6 @@ async def test_another_log_under_the_same_name_stops_the_projection(stage):
 
 
 async def test_pools_are_found_while_running(stage, settings):
-    from hermes.domain.events import PoolCreated
-    from streams.topics import ensure_topics
-
     await stage.start_projector()
     await ensure_topics(settings, "lab")
     await stage.append(stage.topics.registry, [("lab", PoolCreated(pool="lab"))])
@@ -140,5 +139,3 @@ async def test_the_projector_goes_on_after_postgresql_has_dropped_its_connection
     await stage.views.wait_for([position], timeout=15)
     assert projector.returncode is None
     assert await stage.differences() == []
-
-

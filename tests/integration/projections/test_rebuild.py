@@ -34,7 +34,7 @@ async def test_a_rebuild_after_vandalism_restores_the_rows_and_names_them(stage)
         "UPDATE executions_g1.executions SET body = $2 WHERE id = $1", ids[1], '{"id": "forged"}'
     )
     await stage.database.execute(
-        'UPDATE executions_g1.events SET actor = \'nobody\' WHERE "offset" = 3'
+        "UPDATE executions_g1.events SET actor = 'nobody' WHERE \"offset\" = 3"
     )
     assert len(await stage.differences()) == 3
 
