@@ -73,7 +73,7 @@ class _Run:
             return False
         try:
             with self._interrupts.waiting():
-                answer = ask("\nDetach (it runs on) or cancel? [d/c]", "--async", "d")
+                answer = ask("\nDetach (it runs on) or cancel? [d/c]", "--async")
         except KeyboardInterrupt:
             return False
         return answer.strip().lower().startswith("c")
