@@ -14,14 +14,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 
 from hermes.domain import codec
 from hermes.domain.events import Event, EventData, Recorded
 from hermes.domain.ids import new_id
 from hermes.domain.resources import Position
-from hermes.errors import LogUnavailable
+from hermes.errors import LogError, LogUnavailable
 from streams.topics import MAX_RECORD_BYTES
 
 START_PATIENCE = 60.0
@@ -232,8 +232,16 @@ class PartitionReader:
             raise LogUnavailable(f"{self._tp}: {error!r}") from None
 
     async def batch(self, wait: float = 0.2, most: int = 5000) -> list[ConsumerRecord]:
-        """The next records, at most `most`; an empty list after `wait` seconds without any."""
-        found = await self._consumer.getmany(
-            self._tp, timeout_ms=int(wait * 1000), max_records=most
-        )
+        """The next records, at most `most`; an empty list after `wait` seconds without any.
+
+        Raises LogError if the offset to read from is not there, LogUnavailable.
+        """
+        try:
+            found = await self._consumer.getmany(
+                self._tp, timeout_ms=int(wait * 1000), max_records=most
+            )
+        except OffsetOutOfRangeError as error:
+            raise LogError(f"{self._tp}: there is no such offset: {error}") from None
+        except KafkaError as error:
+            raise LogUnavailable(f"{self._tp}: {error!r}") from None
         return list(found.get(self._tp, ()))
