@@ -94,7 +94,8 @@ async def _run(
         first = await services.idempotency.claim(user.id, ROUTE, *key, execution_id)
         if first != execution_id:
             data = msgspec.structs.replace(data, execution_id=first)
-    with Tail(data.execution_id, tap, closing=services.closing) as tail:
+    fresh = not given_id  # an id of our own is nobody else's
+    with Tail(data.execution_id, tap, closing=services.closing, fresh=fresh) as tail:
         submitted = await _submit(call, tap, data, request.input, given_id=given_id)
         execution = execution_shape(submitted.state)
         headers = call.wrote(submitted.position)

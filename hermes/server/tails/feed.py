@@ -17,8 +17,17 @@ _BATCH = 32
 class OutputFeed:
     """Call `pull` until it returns False: then only waiting helps."""
 
-    def __init__(self, execution_id: str, hub: OutputHub, queue: OutputQueue, merger: Merger):
+    def __init__(
+        self,
+        execution_id: str,
+        hub: OutputHub,
+        queue: OutputQueue,
+        merger: Merger,
+        nothing_below: list[int] | None = None,
+    ) -> None:
+        """`nothing_below`: by partition, an offset below which none of its output stands."""
         self._id = execution_id
+        self._nothing_below = nothing_below
         self._hub = hub
         self._queue = queue
         self._merger = merger
@@ -44,6 +53,10 @@ class OutputFeed:
         if self._queue.overflowed:
             self._queue.join(self._hub.starts())
         start = self._queue.starts[wanted.partition]
+        floor = self._nothing_below[wanted.partition] if self._nothing_below else 0
+        if wanted.offset < floor:
+            self._merger.output_read_to(wanted, floor)
+            return True
         if wanted.offset < start:
             await self._catch_up(wanted, start)
             return True

@@ -32,23 +32,29 @@ class Tail:
         follow: bool = True,
         past: Sequence[Event] | None = None,
         closing: asyncio.Event | None = None,
+        fresh: bool = False,
     ) -> None:
-        """`past`: all events of an execution that ended too long ago for the journal."""
+        """`past`: all events of an execution that ended too long ago for the journal. `fresh`:
+        the execution is not requested yet, so nothing of it stands in the log."""
         self._id = execution_id
         self._tap = tap
         self._follow = follow
         self._past = past
         self._closing = closing
+        self._fresh = fresh
         self._merger = Merger()
         self._wake = asyncio.Event()
         self._given = 0
         self._stack = ExitStack()
         self._queue: OutputQueue | None = None
+        self._nothing_below: list[int] | None = None
 
     def __enter__(self) -> Self:
         wake = self._wake.set
         self._stack.enter_context(self._tap.journal.watched(self._id, wake))
         self._queue = self._stack.enter_context(self._tap.hub.listening(self._id, wake))
+        if self._fresh:
+            self._nothing_below = list(self._queue.starts)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -59,7 +65,7 @@ class Tail:
         everything that stands in the log at this moment was given."""
         if self._queue is None:
             raise RuntimeError("enter the tail before reading it")
-        feed = OutputFeed(self._id, self._tap.hub, self._queue, self._merger)
+        feed = OutputFeed(self._id, self._tap.hub, self._queue, self._merger, self._nothing_below)
         try:
             if not self._follow:
                 await self._tap.catch_up()
