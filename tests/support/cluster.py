@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
 
 from infra.embedded.class_archive import ensure_class_archive
 from infra.embedded.kafka import KafkaNode
@@ -66,7 +67,9 @@ class Cluster:
         return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
 
     def stop(self) -> None:
-        """End the servers and remove the folder; databases made on a foreign server are dropped."""
+        """End the servers and remove the folder; take away what was left on foreign servers."""
+        if os.environ.get("HERMES_KAFKA"):
+            asyncio.run(_delete_topics(self.kafka, self.topic_prefix))
         if os.environ.get("HERMES_DATABASE"):
             for server, name in self._own_databases:
                 asyncio.run(_execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
@@ -121,3 +124,14 @@ async def _execute(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def _delete_topics(bootstrap: str, prefix: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        topics = [name for name in await admin.list_topics() if name.startswith(prefix)]
+        if topics:
+            await admin.delete_topics(topics)
+    finally:
+        await admin.close()
