@@ -74,69 +74,65 @@ class ClientFile:
 
     def _write(self, document: dict[str, Any]) -> None:
         try:
-            replace(self.path, document)
+            replace(self.path, document, durable=True)
         except OSError as error:
             detail = f"{self.path}: {error.strerror}"
             raise Problem("cannot write the client file", detail) from None
 
 
 class Positions:
-    """`positions.json`: how far this client's own writes reach, per server and partition."""
+    """`positions.json`: how far this client's own recent writes reach, per server and partition."""
 
     def __init__(self, directory: Path | None = None) -> None:
         self._path = (directory or folder()) / "positions.json"
 
     def after(self, url: str) -> str | None:
         """The value of `Hermes-After` for reads from `url`; None when nothing recent is known."""
-        oldest = time.time() - POSITION_LIFETIME
-        recent = [
-            f"{partition}/{offset}"
-            for partition, (offset, at) in self._known(url).items()
-            if at > oldest
-        ]
-        return ",".join(recent) or None
+        known = self._recent().get(url, {})
+        return ",".join(f"{place}/{offset}" for place, (offset, _) in known.items()) or None
 
     def advance(self, url: str, position: str) -> None:
         """Remember `topic/partition/offset` of a write. Never fails: it is a convenience."""
-        partition, _, offset = position.rpartition("/")
-        if not partition or not offset.isdecimal():
-            return
-        known = self._known(url)
-        known[partition] = (int(offset), time.time())
-        try:
-            replace(self._path, {**self._read(), url: known})
-        except OSError:
-            return
+        place, _, offset = position.rpartition("/")
+        if place and offset.isdecimal():
+            recent = self._recent()
+            recent.setdefault(url, {})[place] = (int(offset), time.time())
+            self._write(recent)
 
     def forget(self, url: str) -> None:
         """Drop what is known of `url`: its views do not reach it, or its log was started anew."""
+        recent = self._recent()
+        if recent.pop(url, None):
+            self._write(recent)
+
+    def _recent(self) -> dict[str, dict[str, tuple[int, float]]]:
+        """What was written lately; whatever else the file holds does not count."""
+        oldest = time.time() - POSITION_LIFETIME
         try:
-            replace(self._path, {key: value for key, value in self._read().items() if key != url})
+            document = json.loads(self._path.read_bytes())
+            return {
+                url: {
+                    place: (int(offset), float(at))
+                    for place, (offset, at) in places.items()
+                    if at > oldest
+                }
+                for url, places in document.items()
+            }
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def _write(self, recent: dict[str, dict[str, tuple[int, float]]]) -> None:
+        try:
+            replace(self._path, {url: places for url, places in recent.items() if places})
         except OSError:
             return
 
-    def _known(self, url: str) -> dict[str, tuple[int, float]]:
-        entry = self._read().get(url)
-        if not isinstance(entry, dict):
-            return {}
-        return {
-            str(partition): (int(pair[0]), float(pair[1]))
-            for partition, pair in entry.items()
-            if isinstance(pair, list)
-            and len(pair) == 2
-            and all(isinstance(number, int | float) for number in pair)
-        }
 
-    def _read(self) -> dict[str, Any]:
-        try:
-            document = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return document if isinstance(document, dict) else {}
+def replace(path: Path, document: dict[str, Any], *, durable: bool = False) -> None:
+    """Write JSON so that a reader sees the old or the new file, and nobody else sees either.
 
-
-def replace(path: Path, document: dict[str, Any]) -> None:
-    """Write JSON so that a reader sees the old or the new file, and nobody else sees either."""
+    `durable`: the new one outlives a power cut, for the price of waiting for the disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -145,7 +141,8 @@ def replace(path: Path, document: dict[str, Any]) -> None:
             json.dump(document, file, indent=2)
             file.write("\n")
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
