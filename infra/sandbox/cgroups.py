@@ -64,10 +64,11 @@ class ControlGroup:
             self.remove()
             raise SandboxError(f"cannot make control group {self.name}: {error}") from error
 
-    @property
-    def entrances(self) -> tuple[Path, ...]:
-        """The files a process writes "0" to in order to join."""
-        return tuple(folder / "cgroup.procs" for folder in self.folders)
+    def admit(self, pid: int) -> None:
+        """Move a process inside; its children start there. Raises OSError, too if it has ended."""
+        for folder in self.folders:
+            with (folder / "cgroup.procs").open("wb", buffering=0) as entrance:
+                entrance.write(b"%d" % pid)
 
     def processes(self) -> list[int]:
         """Process ids inside, as this process sees them."""

@@ -1,26 +1,28 @@
 """The command lines of a bubblewrap sandbox, as pure functions of what is to be enclosed.
 
-    sh (joins the control groups, sets limits) exec→ unshare (leaves root) exec→ bwrap
+    unshare (leaves root) exec→ bwrap, waits for its arguments: by then it is limited
         └ sh, process 1 inside: says "ready", waits for go, runs the program, says how it ended
             └ the program
 
 Descriptors on the way: 0 stdin, 1 the program's stdout, 2 diagnostics of the tools, 3 the program's
-stderr, 4 status to the agent, 5 go from the agent, 6 the system call filter.
+stderr, 4 status to the agent, 5 go from the agent, 6 the system call filter, 7 bwrap's arguments.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from infra.sandbox.port import SandboxSpec
 from infra.sandbox.skeleton import USER_ID
 
-STDERR, STATUS, GO, FILTER = 3, 4, 5, 6
-OPEN_FILES = 1024
+STDERR, STATUS, GO, FILTER, ARGUMENTS = 3, 4, 5, 6, 7
+_OPEN_FILES = 1024
+_BLOCK = 512  # bytes, the shell's unit for file sizes
 PATH = "/usr/local/bin:/usr/bin:/bin"
+_UNSHARE = "/usr/bin/unshare"
 
 # A shell as process 1 takes no signal from inside its own process namespace (but those it handles,
 # hence the trap), collects orphans, and when it exits the kernel kills whatever the program left
@@ -33,7 +35,7 @@ _PROCESS_ONE = (
     f'echo "exit $?" >&{STATUS}'
 )
 
-_UNSHARE = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts",
+_NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts",
             "--unshare-cgroup", "--disable-userns", "--uid", str(USER_ID), "--gid", str(USER_ID),
             "--hostname", "hermes", "--cap-drop", "ALL")  # fmt: skip
 _ENDING = ("--die-with-parent", "--new-session", "--as-pid-1")
@@ -41,41 +43,42 @@ _TELLTALES = ("kcore", "keys", "key-users", "kallsyms", "timer_list", "sched_deb
               "latency_stats", "sysrq-trigger")  # fmt: skip
 
 
-def launcher(
-    entrances: Iterable[Path], file_bytes: int, user: int | None, bwrap: Sequence[str]
-) -> tuple[str, ...]:
-    """The outer command: join the groups, set the limits that rlimits can, drop root, enclose.
+def command(bwrap: Path, spec: SandboxSpec, user: int | None, *, grouped: bool) -> tuple[str, ...]:
+    """The command line to start. It waits for `arguments` on its descriptor for them.
 
-    `user` None: stay who we are. No core files; descriptors and file size are bounded. Never the
-    address space: CUDA reserves more than any machine has.
+    `user` None: stay who we are. Not `grouped`: no control group bounds memory and processes.
     """
-    script = f"PATH={PATH}:/usr/sbin:/sbin\n"
-    script += "".join(f"echo 0 >{shlex.quote(str(path))} || exit 125\n" for path in entrances)
-    script += f"ulimit -c 0\nulimit -f {max(1, file_bytes // 512)}\nulimit -n {OPEN_FILES}\n"
-    script += 'exec "$@"\n'
     drop: tuple[str, ...] = ()
     if user is not None:
         # bwrap started by root stays root on the host however it maps the user. `unshare` unshares
         # nothing here: it is the lightest of the tools that leave root and all groups (setpriv
         # takes 0.6 ms more). bwrap itself begins by forbidding new privileges.
-        drop = ("unshare", f"--setgid={user}", f"--setuid={user}", "--")
-    return ("/bin/sh", "-c", script, "sh", *drop, *bwrap)
+        drop = (_UNSHARE, f"--setgid={user}", f"--setuid={user}", "--")
+    inside = ("/bin/sh", "-c", _rlimits(spec, grouped) + _PROCESS_ONE, "sh", *spec.argv)
+    return (*drop, str(bwrap), "--args", str(ARGUMENTS), "--", *inside)
 
 
-def enclosure(
-    bwrap: Path, spec: SandboxSpec, view: Sequence[str], rlimits: Mapping[str, int]
-) -> list[str]:
-    """bwrap's command line up to the program's.
-
-    `view` are bwrap's arguments for the file system; `rlimits`, by the letters of the shell's
-    ulimit, are for hosts without control groups.
-    """
-    args = [str(bwrap), *_UNSHARE, *_ENDING, "--clearenv"]
+def arguments(spec: SandboxSpec, view: Sequence[str]) -> bytes:
+    """What bwrap reads from its descriptor; `view` is the part about the file system."""
+    words = [*_NAMESPACES, *_ENDING, "--clearenv"]
     for name, value in _environment(spec).items():
-        args += ["--setenv", name, value]
-    args += [*view, *_masks(), "--chdir", "/work", "--seccomp", str(FILTER), "--"]
-    limits = "".join(f"ulimit -{letter} {value}; " for letter, value in rlimits.items())
-    return [*args, "/bin/sh", "-c", limits + _PROCESS_ONE, "sh", *spec.argv]
+        words += ["--setenv", name, value]
+    words += [*view, *_masks(), "--chdir", "/work", "--seccomp", str(FILTER)]
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
+
+
+def _rlimits(spec: SandboxSpec, grouped: bool) -> str:
+    """No core files; bounded descriptors and file size.
+
+    Without a control group, stand-ins for it: per process, so a program with many gets past them.
+    Never the address space where a GPU is: CUDA reserves more than any machine has.
+    """
+    limits = {"c": 0, "n": _OPEN_FILES, "f": max(1, spec.limits.file_bytes // _BLOCK)}
+    if not grouped:
+        limits["p"] = spec.limits.processes
+        if not spec.gpu_devices:
+            limits["v"] = spec.limits.memory // 1024
+    return "".join(f"ulimit -{letter} {value}; " for letter, value in limits.items())
 
 
 def _environment(spec: SandboxSpec) -> dict[str, str]:

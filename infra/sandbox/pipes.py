@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import os
 
-from infra.sandbox.command import FILTER, GO, STATUS, STDERR
+from infra.sandbox.command import ARGUMENTS, FILTER, GO, STATUS, STDERR
 
 _OUTPUT_PIPE = 1 << 20  # bytes; fewer switches between the program and its reader
 _DIAGNOSTICS = 4096  # bytes kept; the tools say one line
@@ -23,9 +23,8 @@ class Pipes:
         self.stderr, childs_stderr = self._from_child()
         self._status, childs_status = self._from_child()
         self._diagnostics, childs_diagnostics = self._from_child()
-        childs_go, self.go = os.pipe2(os.O_CLOEXEC)
-        self._open.append(self.go)
-        self._childs.append(childs_go)
+        childs_go, self.go = self._to_child()
+        childs_arguments, self._arguments = self._to_child()
         for fd in (childs_stdout, childs_stderr):
             with contextlib.suppress(PermissionError):  # the host's allowance for pipes is used up
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _OUTPUT_PIPE)
@@ -37,6 +36,7 @@ class Pipes:
             STDERR: childs_stderr,
             STATUS: childs_status,
             GO: childs_go,
+            ARGUMENTS: childs_arguments,
         }
         self._read = b""
 
@@ -44,6 +44,13 @@ class Pipes:
         """Add the system call filter's descriptor, which becomes ours to close."""
         self._childs.append(fd)
         self.for_child[FILTER] = fd
+
+    def give_arguments(self, arguments: bytes) -> None:
+        """Let bwrap read its arguments to their end. Raises OSError if it is dead."""
+        while arguments:
+            arguments = arguments[os.write(self._arguments, arguments) :]
+        self._open.remove(self._arguments)
+        os.close(self._arguments)
 
     def close_childs_ends(self) -> None:
         """Once the child has them."""
@@ -81,6 +88,12 @@ class Pipes:
         self.close_childs_ends()
         while self._open:
             os.close(self._open.pop())
+
+    def _to_child(self) -> tuple[int, int]:
+        theirs, ours = os.pipe2(os.O_CLOEXEC)
+        self._open.append(ours)
+        self._childs.append(theirs)
+        return theirs, ours
 
     def _from_child(self) -> tuple[int, int]:
         ours, theirs = os.pipe2(os.O_CLOEXEC)

@@ -69,11 +69,19 @@ class BubblewrapRun:
         """See `Prepared`."""
         return self._work
 
-    async def ready(self) -> None:
-        """Wait until the program stands before its start. Raises SandboxError, in bwrap's words."""
+    async def enclose(self, arguments: bytes) -> None:
+        """Limit bwrap, let it go on, wait until the program stands before its start.
+
+        Raises SandboxError, in bwrap's words.
+        """
         try:
+            if self._group:
+                self._group.admit(self._pid)
+            self._pipes.give_arguments(arguments)
             async with asyncio.timeout(_START_PATIENCE):
                 ready = await self._pipes.status_line()
+        except OSError as error:
+            raise SandboxError(self._pipes.diagnostics() or str(error)) from error
         except TimeoutError:
             raise SandboxError(f"not ready after {_START_PATIENCE:.0f} s") from None
         if ready != b"ready":
