@@ -50,6 +50,7 @@ class Attempt:
         self._gpus = attempt.gpus
         self._gpu_locks: list[int] = []
         self._claimed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._preparing: asyncio.Future[Prepared] | None = None
         self._prepared: Prepared | None = None
         self._running = False
         self._stop: Stop | None = None
@@ -81,6 +82,8 @@ class Attempt:
         self._stop = stop
         if stop != "cancelled" and not self._claimed.done():
             self._claimed.set_result(False)
+        if self._preparing is not None:
+            self._preparing.cancel()
         if self._running and self._prepared is not None:
             if stop == "cancelled":
                 self._kill(self._prepared, "cancelled", GRACE)
@@ -96,7 +99,9 @@ class Attempt:
     async def run(self) -> None:
         """Claim, run, report."""
         async with AsyncExitStack() as stack:
-            preparing = asyncio.ensure_future(self._prepare(stack))
+            preparing = self._preparing = asyncio.ensure_future(self._prepare(stack))
+            if self._stop is not None:
+                preparing.cancel()
             try:
                 await self._claim_and_run(preparing)
             finally:
@@ -114,15 +119,16 @@ class Attempt:
         )
         if not await self._claimed:
             return
-        try:
-            prepared = await preparing
-        except HermesError as error:
-            await self._report_unprepared(error)
-            return
+        await asyncio.wait({preparing})
         if self._stop == "cancelled":
             await self._report_unprepared(None)
         elif self._stop is None:
-            await self._execute(prepared)
+            try:
+                prepared = preparing.result()
+            except HermesError as error:
+                await self._report_unprepared(error)
+            else:
+                await self._execute(prepared)
 
     async def _prepare(self, stack: AsyncExitStack) -> Prepared:
         execution = self._execution

@@ -72,6 +72,7 @@ class OutputPump:
         self._unacknowledged: deque[tuple[asyncio.Future[Any], int]] = deque()
         self._outstanding = 0
         self._last_send = 0.0
+        self._failed: BaseException | None = None
         self.limited: Name | None = None
 
     @property
@@ -92,7 +93,10 @@ class OutputPump:
         }
 
     async def run(self, stdout: int, stderr: int) -> None:
-        """Pump until both pipes are at their end, then until all is acknowledged."""
+        """Pump until both pipes are at their end, then until all is acknowledged.
+
+        Raises KafkaError as soon as a chunk cannot be appended.
+        """
         loop = asyncio.get_running_loop()
         self._sources = [_Source("stdout", stdout), _Source("stderr", stderr)]
         try:
@@ -101,6 +105,8 @@ class OutputPump:
             while any(source.open for source in self._sources):
                 await self._ready.wait()
                 self._ready.clear()
+                if self._failed is not None:
+                    raise self._failed
                 for source in self._sources:
                     if source.open:
                         await self._drain(source)
@@ -173,6 +179,13 @@ class OutputPump:
         self._seq += 1
         self._outstanding += len(data)
         self._unacknowledged.append((future, len(data)))
+        future.add_done_callback(self._acknowledged)
+
+    def _acknowledged(self, sent: asyncio.Future[Any]) -> None:
+        # A program that has fallen silent is not read: it would run on, its output lost.
+        if not sent.cancelled() and sent.exception() is not None:
+            self._failed = sent.exception()
+            self._ready.set()
 
     async def _settle(self, most: int) -> None:
         """Wait until at most `most` bytes are not acknowledged. Raises KafkaError if one failed."""
