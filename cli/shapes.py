@@ -11,6 +11,8 @@ EXECUTION_COLUMNS = ("ID", "STATUS", "EXIT", "START", "ELAPSED", "FUNCTION")
 FUNCTION_COLUMNS = ("FUNCTION", "STATUS", "LANGUAGE", "GPU", "SCOPE", "CREATED")
 AGENT_COLUMNS = ("AGENT", "POOL", "STATE", "SANDBOX", "RUNNING", "SLOTS", "GPUS", "SEEN")
 
+GPU_COLUMNS = ("GPU", "NAME", "MEMORY", "CAPABILITY", "STATE", "EXECUTION", "AGENT")
+
 
 def execution_row(execution: dict[str, Any]) -> tuple[str, ...]:
     """A row for EXECUTION_COLUMNS."""
@@ -50,6 +52,19 @@ def agent_row(agent: dict[str, Any]) -> tuple[str, ...]:
         str(agent.get("slots", "")),
         f"{free} of {len(gpus)} free" if gpus else "none",
         local(agent.get("seen_at")),
+    )
+
+
+def gpu_row(gpu: dict[str, Any]) -> tuple[str, ...]:
+    """A row for GPU_COLUMNS."""
+    return (
+        str(gpu.get("uuid")),
+        str(gpu.get("name") or ""),
+        size_of(gpu.get("memory")),
+        str(gpu.get("compute_capability") or ""),
+        str(gpu.get("state")),
+        str(gpu.get("execution") or ""),
+        str(gpu.get("agent") or ""),
     )
 
 

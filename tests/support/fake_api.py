@@ -395,6 +395,11 @@ class FakeApi:
     ) -> web.Response:
         return page(request, self.agents)
 
+    async def _gpus(
+        self, request: web.Request, _rest: list[str], _body: bytes, _user: str
+    ) -> web.Response:
+        return page(request, [gpu for agent in self.agents for gpu in agent["gpus"]])
+
     async def _projections(
         self, request: web.Request, rest: list[str], _body: bytes, _user: str
     ) -> web.Response:

@@ -18,7 +18,7 @@ COMMANDS = [
     "remote whoami", "remote unregister", "function init", "function build", "function deploy",
     "function list", "function inspect", "function delete", "function run", "run",
     "execution list", "execution inspect", "execution output", "execution tail",
-    "execution events", "execution replay", "execution cancel", "agent list",
+    "execution events", "execution replay", "execution cancel", "agent list", "gpu list",
     "projection status", "projection rebuild", "version", "completion",
 ]  # fmt: skip
 
@@ -171,6 +171,8 @@ def test_agents_and_projections(api: FakeApi, hermes: Hermes) -> None:
     api.agents = [{"id": "host-1", "pool": "default", "state": "online", "gpus": [gpu]}]
     assert "1 of 1 free" in hermes("agent", "list", "--pool", "default").text
     assert hermes("agent:list", "--json").json == api.agents
+    assert "free" in hermes("gpu", "list").text
+    assert hermes("gpu:list", "--json").json == [gpu]
     running = {"name": "executions", "status": "running", "lag": 0, "error": None}
     api.projections = [running]
     assert hermes("projection", "status").code == 0

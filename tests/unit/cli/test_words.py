@@ -39,7 +39,7 @@ def test_a_colon_separates_topic_and_command(typed: str, meant: str) -> None:
 
 
 def test_topics_are_the_commands_that_have_commands() -> None:
-    assert {"function", "execution", "agent", "projection", "remote"} == TOPICS
+    assert {"function", "execution", "agent", "gpu", "projection", "remote"} == TOPICS
     assert set(COMMANDS) > TOPICS
 
 
