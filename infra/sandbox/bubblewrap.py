@@ -47,11 +47,17 @@ class BubblewrapSandbox:
 
     async def open(self) -> None:
         """See `Sandbox`."""
+        try:
+            self._open()
+        except OSError as error:
+            raise SandboxError(f"cannot set up sandboxes: {error}") from error
+
+    def _open(self) -> None:
         layout, self._groups_detail = cgroup_layouts.find(self._owner)
         self._groups = ControlGroups(layout) if layout else None
         if self._root:
             self._folder = mounts.own_folder(_STATE / "mounts") / self._owner
-            self._folder.mkdir(mode=0o711)
+            tree.make_public(self._folder)
             template = Template(self._folder / "template")
             self._as_root = UserPool(_STATE / "users"), template
         else:

@@ -22,7 +22,7 @@ STDERR, STATUS, GO, FILTER, ARGUMENTS = 3, 4, 5, 6, 7
 _OPEN_FILES = 1024
 _BLOCK = 512  # bytes, the shell's unit for file sizes
 PATH = "/usr/local/bin:/usr/bin:/bin"
-_UNSHARE = "/usr/bin/unshare"
+UNSHARE = Path("/usr/bin/unshare")
 
 # A shell as process 1 takes no signal from inside its own process namespace (but those it handles,
 # hence the trap), collects orphans, and when it exits the kernel kills whatever the program left
@@ -53,7 +53,7 @@ def command(bwrap: Path, spec: SandboxSpec, user: int | None, *, grouped: bool) 
         # bwrap started by root stays root on the host however it maps the user. `unshare` unshares
         # nothing here: it is the lightest of the tools that leave root and all groups (setpriv
         # takes 0.6 ms more). bwrap itself begins by forbidding new privileges.
-        drop = (_UNSHARE, f"--setgid={user}", f"--setuid={user}", "--")
+        drop = (str(UNSHARE), f"--setgid={user}", f"--setuid={user}", "--")
     inside = ("/bin/sh", "-c", _rlimits(spec, grouped) + _PROCESS_ONE, "sh", *spec.argv)
     return (*drop, str(bwrap), "--args", str(ARGUMENTS), "--", *inside)
 

@@ -14,6 +14,7 @@ import threading
 from functools import cache
 from pathlib import Path
 
+from infra.sandbox import tree
 from infra.sandbox.port import MIB, SandboxError
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -31,7 +32,7 @@ def own_folder(point: Path) -> Path:
     """
     if threading.current_thread() is not threading.main_thread():
         raise SandboxError("sandboxes can be opened on the main thread only")
-    point.mkdir(parents=True, exist_ok=True)
+    tree.make_public(point)
     if _LIBC.unshare(_CLONE_NEWNS) != 0:
         raise SandboxError(f"no mount namespace of our own: {os.strerror(ctypes.get_errno())}")
     _mount(None, Path("/"), None, _REC | _SLAVE)
@@ -59,6 +60,16 @@ def bind(source: Path, target: Path, *, devices: bool = False) -> None:
         unmount(target)
         _mount(str(source), target, None, _BIND)
         _mount(None, target, None, _BIND | _REMOUNT | flags)
+
+
+def mount_for_devices(target: Path) -> None:
+    """A small tmpfs where device nodes work; `seal` it once it is laid out."""
+    _mount("tmpfs", target, "tmpfs", _NOSUID, f"size={MIB},nr_inodes=1024,mode=755")
+
+
+def seal(target: Path) -> None:
+    """Make a mount for devices read-only."""
+    _mount(None, target, None, _BIND | _REMOUNT | _RDONLY | _NOSUID)
 
 
 def unmount(target: Path) -> None:

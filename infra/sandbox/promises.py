@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-
 from infra.sandbox import seccomp
+from infra.sandbox.command import UNSHARE
 from infra.sandbox.port import Guarantee
 
 
@@ -21,7 +20,7 @@ def of_bubblewrap(*, root: bool, groups: bool, groups_detail: str) -> list[Guara
         ),
         Guarantee(
             "privileges",
-            not root or shutil.which("unshare") is not None,
+            not root or UNSHARE.exists(),
             f"no capabilities, no new ones, {user}",
         ),
         Guarantee("time", True, "kept by the agent, and by a guard beside it when it is frozen"),

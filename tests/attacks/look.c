@@ -14,7 +14,14 @@ static void read_path(char *path) {
     }
     struct stat status;
     fstat(fd, &status);
-    if (for_writing || S_ISDIR(status.st_mode)) {
+    if (S_ISDIR(status.st_mode)) {
+        DIR *folder = fdopendir(fd);
+        int entries = -2;
+        while (folder && readdir(folder)) entries++;
+        say(step, "%s", entries > 0 ? "done" : "empty");
+        return;
+    }
+    if (for_writing) {
         say(step, "done");
         return;
     }

@@ -55,6 +55,26 @@ async def test_a_program_sees_itself_and_nothing_of_the_agent(runner: Runner) ->
     assert names == {"PATH", "HOME", "LANG", "TMPDIR", "USER", "PWD", "GIVEN"}
 
 
+async def test_a_device_is_there_only_for_the_run_it_was_given_to(runner: Runner) -> None:
+    devices = [path for path in ("/dev/fuse", "/dev/net/tun") if Path(path).is_char_device()]
+    if not devices:
+        pytest.skip("no device to give away")
+    listing = (
+        "/bin/sh",
+        "-c",
+        f"stat -c '%F %n' {' '.join(devices)} /dev/null; touch /dev/x; ls /sys",
+    )
+    outcome = await runner.run(*listing, gpu_devices=tuple(devices))
+    seen = outcome.stdout.decode().splitlines()
+    assert seen[: len(devices) + 1] == [
+        f"character special file {path}" for path in (*devices, "/dev/null")
+    ]
+    assert b"Read-only file system" in outcome.stderr
+    assert "devices" in seen, "/sys tells the driver's library about the hardware"
+    again = await runner.run(*listing)
+    assert again.stdout == b"character special file /dev/null\n"
+
+
 async def test_every_kind_of_namespace_is_its_own(runner: Runner) -> None:
     kinds = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
     outcome = await runner.run("/usr/bin/readlink", *(f"/proc/self/ns/{kind}" for kind in kinds))

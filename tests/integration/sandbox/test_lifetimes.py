@@ -229,7 +229,10 @@ async def test_many_sandboxes_at_once_stay_apart(runner: Runner) -> None:
 
 async def test_two_agents_on_one_host_use_different_users(runner: Runner) -> None:
     other = BubblewrapSandbox(f"other-{os.getpid()}")
+    before = os.umask(0o077)  # of an agent that keeps to itself
     await other.open()
+    assert await other.probe() is None
+    os.umask(before)
     ours, theirs = (
         {sandbox._as_root[0].take() for _ in range(3)} for sandbox in (runner.sandbox, other)
     )
