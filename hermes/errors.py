@@ -146,6 +146,10 @@ class RangeNotSatisfiable(UserError):
     code = "range_not_satisfiable"
     status = 416
 
+    def __init__(self, detail: str = "", size: int | None = None) -> None:
+        super().__init__(detail)
+        self.size = size
+
 
 class InvalidConfig(UserError):
     """hermes.config.json is not valid"""

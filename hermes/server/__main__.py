@@ -12,14 +12,13 @@ from aiohttp import web
 from hermes.errors import HermesError
 from hermes.readiness import report_ready
 from hermes.server.app import make_app
+from hermes.server.connection import Connection
 from hermes.server.logs import configure_logging
 from hermes.server.services import Services
 from hermes.settings import Settings
 
 # What is left of a clean stop's five seconds once the tails have ended.
 _SHUTDOWN = 2.0
-_KEEP_ALIVE = 75.0
-_MAX_HEADER = 16 * 1024
 _BACKLOG = 1024
 
 
@@ -31,27 +30,26 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stopping.set)
     services = await Services.open(settings)
     try:
-        runner = web.AppRunner(
-            make_app(services),
-            access_log=None,
-            handle_signals=False,
-            keepalive_timeout=_KEEP_ALIVE,
-            max_line_size=_MAX_HEADER,
-            max_field_size=_MAX_HEADER,
-            shutdown_timeout=_SHUTDOWN,
-        )
-        await _serve_until(stopping, runner, services, settings)
+        runner = web.AppRunner(make_app(services), handle_signals=False, shutdown_timeout=_SHUTDOWN)
+        await runner.setup()
+        try:
+            await _serve_until(stopping, runner.server, services, settings)
+        finally:
+            services.closing.set()
+            await runner.cleanup()
     finally:
         await services.close()
 
 
 async def _serve_until(
-    stopping: asyncio.Event, runner: web.AppRunner, services: Services, settings: Settings
+    stopping: asyncio.Event, server: web.Server | None, services: Services, settings: Settings
 ) -> None:
-    await runner.setup()
+    assert server is not None
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(
+        lambda: Connection(server, loop), settings.host, settings.port, backlog=_BACKLOG
+    )
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG)
-        await site.start()
         report_ready()
         waiting = asyncio.ensure_future(stopping.wait())
         await asyncio.wait((waiting, services.broken), return_when=asyncio.FIRST_COMPLETED)
@@ -59,8 +57,7 @@ async def _serve_until(
         if services.broken.done():
             services.broken.result()
     finally:
-        services.closing.set()
-        await runner.cleanup()
+        listening.close()
 
 
 def main() -> int:

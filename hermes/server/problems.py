@@ -52,6 +52,8 @@ def problem_response(error: HermesError, instance: str) -> web.Response:
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(max(1, round(error.retry_after + 0.5)))
+    elif isinstance(error, RangeNotSatisfiable) and error.size is not None:
+        headers["Content-Range"] = f"bytes */{error.size}"
     elif error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "1"
     elif error.status == HTTPStatus.UNAUTHORIZED:

@@ -124,6 +124,10 @@ class FakeAgent:
         )
         return await self._writer.acknowledged(future)
 
+    def wrote(self, execution_id: str, *, last_seq: int, attempt: int = 1) -> None:
+        """Claim to have written up to this seq."""
+        self._seqs[execution_id, attempt] = last_seq
+
     async def finishes(
         self, execution_id: str, *, attempt: int = 1, outcome: str = "succeeded", code: int = 0
     ) -> int:
@@ -151,6 +155,22 @@ class FakeAgent:
                     name: StreamDigest(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
                     for name, data in streams.items()
                 },
+            ),
+        )
+
+    async def ends_unheld(self, execution_id: str, outcome: str = "cancelled") -> int:
+        """End, as the scheduler does, what no agent holds."""
+        return await self.append(
+            execution_id,
+            ev.ExecutionFinished(
+                execution_id=execution_id,
+                attempt=0,
+                outcome=outcome,
+                exit_code=None,
+                signal=None,
+                usage=None,
+                last_seq=-1,
+                output={},
             ),
         )
 

@@ -128,7 +128,7 @@ def _range(call: Call, size: int, etag: str | None) -> tuple[int, int] | None:
 
 
 def _outside(size: int) -> RangeNotSatisfiable:
-    return RangeNotSatisfiable(f"the output has {size} bytes")
+    return RangeNotSatisfiable(f"the output has {size} bytes", size)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ class OutputFeed:
         self._reader: PartitionReader | None = None
         self._reads: int | None = None  # the partition that the reader reads
         self._stands_at = -1
+        self._beginning = 0
         self._end: tuple[int, int] | None = None  # an ended attempt and its partition's end
 
     async def stop(self) -> None:
@@ -73,7 +74,7 @@ class OutputFeed:
 
     async def _take_live(self, wanted: Wanted) -> bool:
         position = self._hub.position(wanted.partition)
-        found = self._queue.take(wanted.partition)
+        found = self._queue.take(wanted.partition, wanted.attempt)
         for offset, item in found:
             self._merger.chunk(item, offset)
         self._merger.output_read_to(wanted, position)
@@ -121,12 +122,12 @@ class OutputFeed:
             # Before anything is awaited, or it would fetch from the start of the partition.
             self._reader.seek(wanted.offset)
             self._stands_at = wanted.offset
-            beginning = await self._reader.beginning_offset()
-            if beginning > wanted.offset:
-                self._merger.output_expired(wanted)
-                self._reader.seek(beginning)
-                self._stands_at = beginning
-        elif self._stands_at < wanted.offset:
-            self._reader.seek(wanted.offset)
-            self._stands_at = wanted.offset
+            self._beginning = await self._reader.beginning_offset()
+        if self._beginning > wanted.offset:
+            self._merger.output_expired(wanted)
+        # The next attempt's output may begin before what was read for the one before.
+        target = max(wanted.offset, self._beginning)
+        if self._stands_at != target:
+            self._reader.seek(target)
+            self._stands_at = target
         return self._reader

@@ -47,9 +47,15 @@ class OutputQueue:
         self.starts = starts
         self.overflowed = False
 
-    def take(self, partition: int) -> list[tuple[int, Chunk]]:
-        """Everything that waits of this partition, with the records' offsets."""
-        found = list(self._chunks.pop(partition, ()))
+    def take(self, partition: int, attempt: int) -> list[tuple[int, Chunk]]:
+        """What waits of this partition, with the records' offsets; chunks of later attempts stay,
+        as their turn comes when this one is over."""
+        waiting = self._chunks.pop(partition, None)
+        if not waiting:
+            return []
+        found = [pair for pair in waiting if pair[1].attempt <= attempt]
+        if len(found) < len(waiting):
+            self._chunks[partition] = deque(p for p in waiting if p[1].attempt > attempt)
         self._count -= len(found)
         self._bytes -= sum(len(item.data) for _, item in found)
         return found
