@@ -1,5 +1,7 @@
-"""How long sandboxes take: python -m tests.bench.sandbox [ROUNDS]. Milliseconds; the best of many says
-what an otherwise idle machine would give."""
+"""How long sandboxes take: python -m tests.bench.sandbox [ROUNDS].
+
+Milliseconds; the best of many says what an otherwise idle machine would give.
+"""
 
 from __future__ import annotations
 
