@@ -58,6 +58,11 @@ class Attempt:
         self._toolchain: Toolchain | None = None
         self._build_folder: Path | None = None
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the fold has accepted our claim."""
+        return self._claimed.done() and self._claimed.result()
+
     def claim_accepted(self) -> None:
         """The fold has our claim."""
         if not self._claimed.done():

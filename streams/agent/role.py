@@ -80,6 +80,31 @@ class Agent:
             for execution_id, (attempt, _) in list(self._attempts.items()):
                 if execution_id not in self._host.fold.state.live:
                     attempt.fence()
+            await self._release_gpus()
+
+    async def _release_gpus(self) -> None:
+        """Tell the pool which GPUs of lost attempts are free: their sandboxes are gone."""
+        host = self._host
+        freed: dict[tuple[str, int], list[str]] = {}
+        for uuid, hold in host.fold.state.gpus.items():
+            if (hold.agent, hold.incarnation) != (host.settings.agent, host.incarnation):
+                continue
+            execution = host.fold.state.live.get(hold.execution_id)
+            current = execution.current if execution is not None else None
+            held = self._attempts.get(hold.execution_id)
+            if (current is None or current.attempt != hold.attempt) and (
+                held is None or held[0].number != hold.attempt
+            ):
+                freed.setdefault((hold.execution_id, hold.attempt), []).append(uuid)
+        for (execution_id, attempt), gpus in freed.items():
+            data = ev.ExecutionGpuReleased(
+                execution_id=execution_id, attempt=attempt, gpus=tuple(gpus)
+            )
+            event = new_event(data, host.actor, correlation_id=execution_id)
+            try:
+                await host.events.append(host.fold.topic, execution_id, event)
+            except LogUnavailable as error:
+                log.warning("GPUs of %s stay held for now: %s", execution_id, error)
 
     async def heartbeats(self) -> None:
         """Prove life, for ever."""
@@ -95,7 +120,12 @@ class Agent:
         heartbeat = Heartbeat(
             agent=self._host.settings.agent,
             incarnation=self._host.incarnation,
-            running={key: attempt.number for key, (attempt, _) in self._attempts.items()},
+            # A claim that never reached the log must not be renewed: it would wait for ever.
+            running={
+                key: attempt.number
+                for key, (attempt, _) in self._attempts.items()
+                if attempt.is_claimed
+            },
             state="draining" if self._stopping else "online",
         )
         await self._host.events.send(

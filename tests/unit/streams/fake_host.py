@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from hermes.domain.codec import encode
+from hermes.domain.events import Event
 from hermes.domain.execution import AttemptState, ExecutionState
-from hermes.domain.resources import Input
+from hermes.domain.resources import Input, Position
 from hermes.settings import Settings
 from infra.sandbox.port import KillReason, SandboxExit, SandboxSpec
 from streams.agent.host import Host
@@ -134,11 +136,15 @@ class EventWriter(FakeWriter):
     before: Callable[[str], None] | None = None
 
     async def send(self, *args: Any, **more: Any) -> asyncio.Future[Any]:
-        kind = json.loads(args[2])["kind"]
+        kind = json.loads(args[2]).get("kind", "heartbeat")
         await asyncio.sleep(0)
         if self.before is not None:
             self.before(kind)
         return await super().send(*args, **more)
+
+    async def append(self, topic: str, key: str, event: Event) -> Position:
+        await self.send(topic, key, encode(event))
+        return Position(topic, 0, len(self.sent) - 1)
 
     @property
     def events(self) -> list[tuple[str, dict[str, Any]]]:
@@ -146,6 +152,8 @@ class EventWriter(FakeWriter):
         found = []
         for sent in self.sent:
             whole = json.loads(sent.value)
+            if "kind" not in whole:
+                continue
             found.append(
                 (whole["kind"].removeprefix("execution.").partition("/")[0], whole["data"])
             )
@@ -159,13 +167,13 @@ class EventWriter(FakeWriter):
 class FakeHost:
     """The parts, and the Host that holds them."""
 
-    def __init__(self, spool: Path) -> None:
+    def __init__(self, spool: Path, fold: Any = None) -> None:
         self.events = EventWriter()
         self.output = FakeWriter()
         self.sandbox = FakeSandbox()
         self.artifacts = FakeArtifacts()
         parts: Any = {
-            "fold": FakeFold(),
+            "fold": fold or FakeFold(),
             "events": self.events,
             "output": self.output,
             "sandbox": self.sandbox,
