@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from infra.sandbox.cgroups import Layout, Usage
+from infra.sandbox.kernel_files import read, read_table, write
 
 _PERIOD = 100_000  # microseconds; the kernel's default for CPU quotas
 _NEEDED = ("memory", "pids", "cpu")
@@ -19,30 +20,28 @@ class VersionOne:
     version: int = 1
 
     def __init__(self, bases: dict[str, Path]) -> None:
-        self._base = bases
+        self._base = {controller: str(base) for controller, base in bases.items()}
         # Controllers mounted together (cpu,cpuacct) share one folder; pids first, to be read first.
         self.bases: tuple[Path, ...] = tuple(dict.fromkeys((bases["pids"], *bases.values())))
 
     def limit(self, name: str, memory: int, processes: int, cpus: float) -> None:
         """Swap counts as memory. The kernel without swap accounting has no memsw file."""
-        group = self._base["memory"] / name
-        _write(group / "memory.limit_in_bytes", memory)
+        group = f"{self._base['memory']}/{name}"
+        write(f"{group}/memory.limit_in_bytes", memory)
         with contextlib.suppress(FileNotFoundError):
-            _write(group / "memory.memsw.limit_in_bytes", memory)
-        _write(group / "memory.swappiness", 0)
-        _write(self._base["pids"] / name / "pids.max", processes)
-        group = self._base["cpu"] / name
-        _write(group / "cpu.cfs_period_us", _PERIOD)
-        _write(group / "cpu.cfs_quota_us", max(1000, int(cpus * _PERIOD)))
+            write(f"{group}/memory.memsw.limit_in_bytes", memory)
+        write(f"{group}/memory.swappiness", 0)
+        write(f"{self._base['pids']}/{name}/pids.max", processes)
+        write(f"{self._base['cpu']}/{name}/cpu.cfs_quota_us", _quota(cpus))
 
     def usage(self, name: str) -> Usage:
         """Counters of memory, pids and cpuacct."""
-        memory = self._base["memory"] / name
+        memory = f"{self._base['memory']}/{name}"
         return Usage(
-            oom_kills=_table(memory / "memory.oom_control").get("oom_kill", 0),
-            refused_forks=_table(self._base["pids"] / name / "pids.events").get("max", 0),
-            cpu_time=int((self._base["cpuacct"] / name / "cpuacct.usage").read_text()) / 1e9,
-            peak_memory=int((memory / "memory.max_usage_in_bytes").read_text()),
+            oom_kills=read_table(f"{memory}/memory.oom_control").get(b"oom_kill", 0),
+            refused_forks=read_table(f"{self._base['pids']}/{name}/pids.events").get(b"max", 0),
+            cpu_time=int(read(f"{self._base['cpuacct']}/{name}/cpuacct.usage")) / 1e9,
+            peak_memory=int(read(f"{memory}/memory.max_usage_in_bytes")),
         )
 
 
@@ -56,26 +55,31 @@ class VersionTwo:
 
     def limit(self, name: str, memory: int, processes: int, cpus: float) -> None:
         """No swap, and a group that runs out of memory is killed as a whole."""
-        group = self.bases[0] / name
-        _write(group / "memory.max", memory)
+        group = f"{self.bases[0]}/{name}"
+        write(f"{group}/memory.max", memory)
         with contextlib.suppress(FileNotFoundError):
-            _write(group / "memory.swap.max", 0)
-        _write(group / "memory.oom.group", 1)
-        _write(group / "pids.max", processes)
-        _write(group / "cpu.max", f"{max(1000, int(cpus * _PERIOD))} {_PERIOD}")
+            write(f"{group}/memory.swap.max", 0)
+        write(f"{group}/memory.oom.group", 1)
+        write(f"{group}/pids.max", processes)
+        write(f"{group}/cpu.max", f"{_quota(cpus)} {_PERIOD}")
 
     def usage(self, name: str) -> Usage:
         """Counters; `memory.peak` came with Linux 5.19."""
-        group = self.bases[0] / name
+        group = f"{self.bases[0]}/{name}"
         peak: int | None = None
         with contextlib.suppress(FileNotFoundError):
-            peak = int((group / "memory.peak").read_text())
+            peak = int(read(f"{group}/memory.peak"))
         return Usage(
-            oom_kills=_table(group / "memory.events").get("oom_kill", 0),
-            refused_forks=_table(group / "pids.events").get("max", 0),
-            cpu_time=_table(group / "cpu.stat").get("usage_usec", 0) / 1e6,
+            oom_kills=read_table(f"{group}/memory.events").get(b"oom_kill", 0),
+            refused_forks=read_table(f"{group}/pids.events").get(b"max", 0),
+            cpu_time=read_table(f"{group}/cpu.stat").get(b"usage_usec", 0) / 1e6,
             peak_memory=peak,
         )
+
+
+def _quota(cpus: float) -> int:
+    """Microseconds of CPU in a period; the kernel takes no less than a thousand."""
+    return max(1000, int(cpus * _PERIOD))
 
 
 def find(
@@ -151,7 +155,8 @@ def _enable(group: Path) -> str:
             return f"controllers {', '.join(missing)} are not available in {group}"
         enabled = (group / "cgroup.subtree_control").read_text().split()
         if any(name not in enabled for name in _NEEDED):
-            _write(group / "cgroup.subtree_control", " ".join(f"+{name}" for name in _NEEDED))
+            enabling = " ".join(f"+{name}" for name in _NEEDED)
+            write(f"{group}/cgroup.subtree_control", enabling)
     except OSError as error:
         return f"cannot enable controllers in {group}: {error.strerror}"
     return ""
@@ -167,16 +172,6 @@ def _delegate(group: Path) -> str:
             return problem
         for pid in (group / "cgroup.procs").read_text().split():
             with contextlib.suppress(OSError):  # it has ended meanwhile
-                _write(host / "cgroup.procs", pid)
+                write(f"{host}/cgroup.procs", pid)
         problem = _enable(group)
     return problem
-
-
-def _table(file: Path) -> dict[str, int]:
-    words = (line.split() for line in file.read_text().splitlines())
-    return {pair[0]: int(pair[1]) for pair in words if len(pair) == 2 and pair[1].isdigit()}
-
-
-def _write(file: Path, value: object) -> None:
-    with file.open("r+") as stream:
-        stream.write(str(value))

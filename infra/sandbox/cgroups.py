@@ -11,12 +11,12 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from infra.sandbox.kernel_files import read, write
 from infra.sandbox.port import SandboxError
 
 KILL_PATIENCE = (
@@ -52,13 +52,16 @@ class ControlGroup:
     def __init__(self, layout: Layout, name: str) -> None:
         self._layout = layout
         self.name = name
-        self.folders = tuple(base / name for base in layout.bases)
+        self.folders = tuple(f"{base}/{name}" for base in layout.bases)
 
     def create(self, memory: int, processes: int, cpus: float) -> None:
         """Make the group with its limits. Raises SandboxError and leaves nothing then."""
         try:
             for folder in self.folders:
-                folder.mkdir(parents=True)
+                try:
+                    os.mkdir(folder)  # noqa: PTH102
+                except FileNotFoundError:  # the guard of another incarnation tidied up above it
+                    os.makedirs(folder)  # noqa: PTH103
             self._layout.limit(self.name, memory, processes, cpus)
         except OSError as error:
             self.remove()
@@ -67,12 +70,11 @@ class ControlGroup:
     def admit(self, pid: int) -> None:
         """Move a process inside; its children start there. Raises OSError, too if it has ended."""
         for folder in self.folders:
-            with (folder / "cgroup.procs").open("wb", buffering=0) as entrance:
-                entrance.write(b"%d" % pid)
+            write(f"{folder}/cgroup.procs", pid)
 
     def processes(self) -> list[int]:
         """Process ids inside, as this process sees them."""
-        return [pid for folder in self.folders[:1] for pid in _processes(folder)]
+        return _processes(self.folders[0])
 
     def usage(self) -> Usage:
         """The counters; readable until `remove`."""
@@ -82,11 +84,19 @@ class ControlGroup:
         """SIGKILL over and over until the group is empty. Raises SandboxError after 30 s."""
         deadline = time.monotonic() + KILL_PATIENCE
         pause = 0.0005
-        while kill_once(self.folders):
+        while self._kill_once():
             if time.monotonic() > deadline:
                 raise SandboxError(f"processes of {self.name} do not die: {self.processes()}")
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.05)
+
+    def _kill_once(self) -> bool:
+        """Whether there was anybody: every process is in the group of every hierarchy."""
+        inside = self.processes()
+        for pid in inside:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(inside)
 
     def remove(self) -> None:
         """Remove the empty group."""
@@ -117,29 +127,18 @@ class ControlGroups:
     def remove(self) -> None:
         """Remove the owner's folders where they are empty."""
         for base in self.layout.bases:
-            _remove(base)
-            _remove(base.parent)
+            _remove(str(base))
+            _remove(str(base.parent))
 
 
-def kill_once(folders: Iterable[Path]) -> bool:
-    """SIGKILL everything inside; whether there was anything."""
-    alive = False
-    for folder in folders:
-        for pid in _processes(folder):
-            alive = True
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    return alive
-
-
-def _processes(folder: Path) -> list[int]:
+def _processes(folder: str) -> list[int]:
     try:
-        return [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
+        return [int(pid) for pid in read(f"{folder}/cgroup.procs").split()]
     except FileNotFoundError:
         return []
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: str) -> None:
     # Not empty: processes or other sandboxes are inside, so it is not ours to remove.
     with contextlib.suppress(OSError):
-        folder.rmdir()
+        os.rmdir(folder)  # noqa: PTH106

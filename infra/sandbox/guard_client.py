@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from infra.sandbox import spawn
@@ -42,10 +43,10 @@ class Guard:
         for message in self._deadlines.values():
             ours.send(message)
 
-    def watch(self, name: str, cgroups: list[str], pidfd: int, held: tuple[int, ...]) -> None:
+    def watch(self, name: str, cgroups: Sequence[str], pidfd: int, held: tuple[int, ...]) -> None:
         """Guard a sandbox; the descriptors stay the caller's."""
         fds = [pidfd, *held]
-        message = json.dumps({"watch": name, "cgroups": cgroups}).encode()
+        message = json.dumps({"watch": name, "cgroups": list(cgroups)}).encode()
         self._watched[name] = (message, fds)
         self._send(message, fds)
 

@@ -43,9 +43,9 @@ class BubblewrapRun:
         self._release = release
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(pid)
-        folders = [str(folder) for folder in group.folders] if group else []
-        guard.watch(spec.name, folders, self._pidfd, spec.held_fds)
+        guard.watch(spec.name, group.folders if group else (), self._pidfd, spec.held_fds)
         self._killed: KillReason | None = None
+        self._empty = False
         self._started: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._usage: resource.struct_rusage | None = None
@@ -183,8 +183,9 @@ class BubblewrapRun:
         await asyncio.wait({self._gone}, timeout=KILL_PATIENCE)
         if not self._gone.done():
             raise SandboxError(f"sandbox {self._spec.name} does not die")
-        if self._group:
+        if self._group and not self._empty:
             await self._group.kill()
+            self._empty = True
 
     def _members(self) -> list[int]:
         if self._gone.done():
