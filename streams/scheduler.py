@@ -34,6 +34,9 @@ from streams.topics import Topics, ensure_topics
 log = logging.getLogger(__name__)
 
 TICK = 0.5
+OVERTAKEN_PAUSE = 5.0
+"""Seconds for Faust to tell a process that was frozen whether the partition is still its own; it
+would take it back from its successor, and that from it, as fast as both can append."""
 
 
 class Scheduler:
@@ -57,6 +60,7 @@ class Scheduler:
         self._confirming: dict[tuple[str, int], int] = {}
         self._assigned = False
         self._epoch = 0
+        self._overtaken = -OVERTAKEN_PAUSE
         self._wake = asyncio.Event()
         self.fold.listen(self._folded)
 
@@ -80,6 +84,10 @@ class Scheduler:
     def _folded(self, record: Recorded, applied: Applied) -> None:
         # Our own decision, or somebody's that made it obsolete: either way it is no more pending.
         self._pending.pop(record.key, None)
+        if self._epoch and isinstance(record.event, ev.Event) and not applied.superseded:
+            data = record.event.data
+            if isinstance(data, ev.SchedulerTookOver) and data.scheduler != self._id:
+                self._overtaken = time.monotonic()
 
     async def run(self) -> None:
         """Decide, for ever: on every ring, and on a tick for what no event announces."""
@@ -105,7 +113,8 @@ class Scheduler:
         if not self._assigned:
             return
         if not self.leads:
-            await self._take_over()
+            if time.monotonic() - self._overtaken >= OVERTAKEN_PAUSE:
+                await self._take_over()
             return
         # What is decided below carries this epoch, also if another takes over meanwhile.
         self._epoch = self.fold.state.epoch

@@ -159,6 +159,20 @@ async def test_who_gets_the_partition_takes_over_first(follower: Stage) -> None:
     ]
 
 
+async def test_who_was_overtaken_does_not_take_the_partition_straight_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was frozen does not know yet that the partition went to another."""
+    await stage.scheduler._act()
+    stage.log(took_over(2, "another"), requested(X))
+    for _ in range(3):
+        await stage.scheduler._act()
+    assert stage.kinds == []
+    monkeypatch.setattr(scheduler, "OVERTAKEN_PAUSE", 0.0)
+    await stage.scheduler._act()  # nobody took it away: it is ours
+    assert stage.kinds == ["scheduler.took_over"]
+
+
 async def to_running(stage: Stage) -> None:
     stage.log(requested(X), scheduled(X), claimed(X), started(X))
     await stage.scheduler._act()
