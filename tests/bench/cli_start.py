@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 
-from tests.support.fake_api import FakeApi, Script
+from tests.support.fake_api import FakeApi
+from tests.support.fake_executions import Script
 
 HERMES = [sys.executable, "-m", "cli"]
 CASES = {

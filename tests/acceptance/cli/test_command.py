@@ -11,7 +11,9 @@ import pytest
 from aiohttp import web
 
 from tests.acceptance.cli.conftest import COMMAND, Hermes
-from tests.support.fake_api import FakeApi, Script, problem
+from tests.support.fake_api import FakeApi
+from tests.support.fake_executions import Script
+from tests.support.fake_shapes import problem
 
 COMMANDS = [
     "up", "down", "status", "doctor", "config", "remote register", "remote login", "remote logout",

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.cli.conftest import COMMAND, Hermes
-from tests.support.fake_api import FakeApi, Script, event, position
+from tests.support.fake_api import FakeApi
+from tests.support.fake_executions import Script, event, position
 
 FIRST = "01890000-0000-7000-8000-00000000000a"
 LAST = "01890000-0000-7000-8000-00000000000b"
@@ -118,7 +119,7 @@ def test_tail_follows_until_the_end(
     )
     assert process.stdout is not None
     assert process.stdout.read(1) == b"x"
-    api._end(execution)
+    execution.end()
     _, stderr = process.communicate(timeout=10)
     assert (process.returncode, stderr) == (0, b"")
 
@@ -206,6 +207,18 @@ def test_output_can_go_to_a_file(history: FakeApi, hermes: Hermes, tmp_path: Pat
     assert (result.code, result.stdout) == (0, b"")
     assert (tmp_path / "out.txt").read_bytes() == b"one\ntwo\n"
     assert hermes("execution", "output", FIRST, "-o", "no/such/folder").code == 2
+
+
+def test_a_broken_download_goes_on_where_it_broke(api: FakeApi, hermes: Hermes) -> None:
+    data = bytes(range(256)) * 100
+    api.add_execution(FIRST, Script(output=[("stdout", data, 0.1)]))
+    api.output_cuts = [10_000, 0, 1]
+    result = hermes("execution", "output", FIRST)
+    assert (result.code, result.stdout) == (0, data)
+    asked = api.asked("GET", f"/v1/executions/{FIRST}/output/stdout")
+    assert [request.headers.get("Range") for request in asked] == [
+        None, "bytes=10000-", "bytes=10000-", "bytes=10001-",
+    ]  # fmt: skip
 
 
 def test_events_show_where_they_stand_and_which_were_superseded(

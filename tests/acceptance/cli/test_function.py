@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.cli.conftest import Hermes
-from tests.support.fake_api import FakeApi, Script, problem
+from tests.support.fake_api import FakeApi
+from tests.support.fake_executions import Script
+from tests.support.fake_shapes import problem
 
 FAILS = Script(output=[("stderr", b"main.cpp:1: error\n", 0.1)], outcome="failed", exit_code=2)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.cli.conftest import COMMAND, Hermes
-from tests.support.fake_api import FakeApi, Script, problem
+from tests.support.fake_api import FakeApi
+from tests.support.fake_executions import Script
+from tests.support.fake_shapes import problem
 
 REF = "ana/echo:1.0.0"
 
@@ -233,7 +235,7 @@ def test_ctrl_c_without_a_terminal_detaches(
     _, stderr = process.communicate(timeout=10)
     assert process.returncode == 130
     assert b"hermes execution tail 01890000-0000-7000-8000-000000000000" in stderr
-    assert not api.executions["01890000-0000-7000-8000-000000000000"].cancelled
+    assert not api.asked("POST", "/v1/executions/01890000-0000-7000-8000-000000000000/cancel")
 
 
 def test_ctrl_c_before_the_server_has_answered_says_that_it_may_run(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_api import FakeApi, Script
+from tests.support.fake_api import FakeApi
+from tests.support.fake_executions import Script
 
 HEAVY = {
     "aiohttp", "aiokafka", "asyncio", "asyncpg", "faust", "httpx", "pydantic", "requests", "rich",

@@ -14,7 +14,9 @@ from cli.problem import Problem
 from cli.sse import Frame
 from cli.store import Positions
 from cli.tail import Tail, decode
-from tests.support.fake_api import FakeApi, Script, chunk, problem
+from tests.support.fake_api import FakeApi
+from tests.support.fake_executions import Script, chunk
+from tests.support.fake_shapes import problem
 
 ID = "01890000-0000-7000-8000-00000000000a"
 PATH = f"/v1/executions/{ID}/tail"

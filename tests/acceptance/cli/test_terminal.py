@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.cli.conftest import COMMAND
-from tests.support.fake_api import FakeApi, Script
+from tests.support.fake_api import FakeApi
+from tests.support.fake_executions import Script
 from tests.support.terminal import Terminal
 
 REF = "ana/echo:1.0.0"
