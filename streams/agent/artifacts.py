@@ -73,7 +73,10 @@ class ArtifactCache:
                 return
             if sha256 not in self._used:
                 del self._sizes[sha256]
-                await asyncio.to_thread(shutil.rmtree, self._folder / sha256, ignore_errors=True)
+                # Out of the way at once: it may be fetched anew while it is being removed.
+                evicted = Path(tempfile.mkdtemp(prefix=".evicted-", dir=self._folder))
+                (self._folder / sha256).rename(evicted / "function")
+                await asyncio.to_thread(shutil.rmtree, evicted, ignore_errors=True)
 
 
 def _size(folder: Path) -> int:
