@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -101,21 +104,22 @@ async def test_what_is_in_use_is_not_removed(tmp_path: Path, blobs: CountingBlob
 
 
 async def test_an_artifact_may_be_wanted_again_while_it_is_being_removed(
-    tmp_path: Path, blobs: CountingBlobs
+    tmp_path: Path, blobs: CountingBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = [b"one", b"two", b"three"]
-    made = [await put(blobs, tmp_path, text) for text in texts]
+    one, two = [await put(blobs, tmp_path, text) for text in (b"one", b"two")]
+    removing = threading.Event()
+    real = shutil.rmtree
+
+    def slow_rmtree(path: Path, **more: bool) -> None:
+        if not path.name.startswith(".fetch-"):
+            removing.set()
+            time.sleep(0.2)
+        real(path, **more)
+
+    monkeypatch.setattr("streams.agent.artifacts.shutil.rmtree", slow_rmtree)
     cache = cache_of(tmp_path, blobs, artifacts=0.5)
-    async with asyncio.timeout(20):
-        await asyncio.gather(
-            *(
-                use(cache, sha256, text)
-                for _ in range(15)
-                for sha256, text in zip(made, texts, strict=True)
-            )
-        )
-        for _ in range(5):
-            await asyncio.gather(
-                *(use(cache, sha256, text) for sha256, text in zip(made, texts, strict=True))
-            )
-    assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.name[0] == "."]
+    await use(cache, one, b"one")
+    evicting = asyncio.create_task(use(cache, two, b"two"))
+    await asyncio.to_thread(removing.wait, 5)
+    await use(cache, one, b"one")
+    await evicting
