@@ -7,12 +7,17 @@ The fold is advanced by whoever reads: a loop of our own (`follow`) or Faust's d
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from hermes.domain.events import Event, Recorded
 from hermes.errors import LogError, LogUnavailable
 from streams.log import LogWriter, PartitionReader, recorded
+
+log = logging.getLogger(__name__)
+
+PAUSE = 0.5
 
 VerdictT = TypeVar("VerdictT")
 VerdictT_co = TypeVar("VerdictT_co", covariant=True)
@@ -91,7 +96,13 @@ class LogFold(Generic[StateT, VerdictT]):
         """Fold for ever, as records come. Ends only by cancellation or a LogError."""
         self._reader.seek(self.state.next_offset)
         while True:
-            self._fold([recorded(raw) for raw in await self._reader.batch(wait=1.0)])
+            try:
+                records = await self._reader.batch(wait=1.0)
+            except LogUnavailable as error:
+                log.warning("%s cannot be read now: %s", self.topic, error)
+                await asyncio.sleep(PAUSE)
+                continue
+            self._fold([recorded(raw) for raw in records])
 
     async def append(self, writer: LogWriter, key: str, event: Event) -> tuple[int, VerdictT]:
         """Append and read on to the event itself: its offset and what the fold made of it.
