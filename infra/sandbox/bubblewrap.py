@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Iterable
@@ -92,24 +93,29 @@ class BubblewrapSandbox:
         return run
 
     def _start(self, spec: SandboxSpec, parts: Parts) -> BubblewrapRun:
-        pipes = Pipes(parts.user)
+        pipes = pid = None
         try:
+            pipes = Pipes(parts.user)
             pipes.give_filter(os.open(f"/proc/self/fd/{self._filter}", os.O_RDONLY | os.O_CLOEXEC))
             argv = command(self._bwrap, spec, parts.user, grouped=parts.group is not None)
             pid = spawn.spawn(argv, {0: spec.stdin, **pipes.for_child})
+            pipes.close_childs_ends()
+            return BubblewrapRun(
+                spec,
+                pid=pid,
+                pipes=pipes,
+                group=parts.group,
+                guard=self._guard,
+                work=parts.kept_work,
+                release=parts.release,
+            )
         except (OSError, ValueError) as error:
-            pipes.close()
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            if pipes is not None:
+                pipes.close()
             raise SandboxError(f"cannot start a sandbox: {error}") from error
-        pipes.close_childs_ends()
-        return BubblewrapRun(
-            spec,
-            pid=pid,
-            pipes=pipes,
-            group=parts.group,
-            guard=self._guard,
-            work=parts.kept_work,
-            release=parts.release,
-        )
 
     async def probe(self) -> str | None:
         """See `Sandbox`."""

@@ -64,7 +64,7 @@ def arguments(spec: SandboxSpec, view: Sequence[str]) -> bytes:
     for name, value in _environment(spec).items():
         words += ["--setenv", name, value]
     words += [*view, *_masks(), "--chdir", "/work", "--seccomp", str(FILTER)]
-    return b"".join(os.fsencode(word) + b"\0" for word in words)
+    return os.fsencode("\0".join(words) + "\0")
 
 
 def _rlimits(spec: SandboxSpec, grouped: bool) -> str:

@@ -19,12 +19,17 @@ class Pipes:
     def __init__(self, owner: int | None) -> None:
         self._open: list[int] = []
         self._childs: list[int] = []
-        self.stdout, childs_stdout = self._from_child()
-        self.stderr, childs_stderr = self._from_child()
-        self._status, childs_status = self._from_child()
-        self._diagnostics, childs_diagnostics = self._from_child()
-        childs_go, self.go = self._to_child()
-        childs_arguments, self._arguments = self._to_child()
+        self._read = b""
+        try:
+            self.stdout, childs_stdout = self._from_child()
+            self.stderr, childs_stderr = self._from_child()
+            self._status, childs_status = self._from_child()
+            self._diagnostics, childs_diagnostics = self._from_child()
+            childs_go, self.go = self._to_child()
+            childs_arguments, self._arguments = self._to_child()
+        except OSError:  # no descriptors left
+            self.close()
+            raise
         for fd in (childs_stdout, childs_stderr):
             with contextlib.suppress(PermissionError):  # the host's allowance for pipes is used up
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _OUTPUT_PIPE)
@@ -38,7 +43,6 @@ class Pipes:
             GO: childs_go,
             ARGUMENTS: childs_arguments,
         }
-        self._read = b""
 
     def give_filter(self, fd: int) -> None:
         """Add the system call filter's descriptor, which becomes ours to close."""

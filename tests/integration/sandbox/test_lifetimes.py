@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -216,6 +218,37 @@ async def test_a_cancelled_start_leaves_nothing(runner: Runner) -> None:
     os.close(stdin)
     assert control_groups_of(f"test-{os.getpid()}") == []
     assert descriptors() == before
+
+
+async def test_an_agent_out_of_descriptors_starts_nothing_and_leaks_nothing(
+    runner: Runner,
+) -> None:
+    before = descriptors()
+    stdin = os.open(os.devnull, os.O_RDONLY)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 64, hard))
+    taken: list[int] = []
+    with contextlib.suppress(OSError):
+        while True:
+            taken.append(os.dup(stdin))
+    outcomes = []
+    try:
+        for _ in range(40):
+            try:
+                prepared = await runner.sandbox.prepare(runner.spec("normal", stdin=stdin))
+                await prepared.close()
+                outcomes.append("started")
+            except SandboxError:
+                outcomes.append("refused")
+            os.close(taken.pop())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in (stdin, *taken):
+            os.close(fd)
+    assert outcomes[0] == "refused" and outcomes[-1] == "started", outcomes
+    assert descriptors() == before
+    assert control_groups_of(f"test-{os.getpid()}") == []
 
 
 async def test_many_sandboxes_at_once_stay_apart(runner: Runner) -> None:
