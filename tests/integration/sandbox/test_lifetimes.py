@@ -59,9 +59,10 @@ def start_owner(attacks: Path) -> Iterator[Callable[..., Owner]]:
             owner.process.stdout.close()
 
 
-def descriptors() -> int:
-    """How many this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))
+def taken() -> tuple[int, int]:
+    """How many descriptors this process has open and how many mounts it sees."""
+    mounts = Path("/proc/self/mountinfo").read_text().count("\n")
+    return len(list(Path("/proc/self/fd").iterdir())), mounts
 
 
 async def until(condition: Callable[[], bool], patience: float) -> None:
@@ -174,7 +175,7 @@ async def test_a_killed_guard_is_replaced_and_told_everything(runner: Runner) ->
 
 
 async def test_a_sandbox_never_released_leaves_nothing(runner: Runner) -> None:
-    before = descriptors()
+    before = taken()
     spec = runner.spec("/bin/sh", "-c", "echo started", stdin=os.open(os.devnull, os.O_RDONLY))
     prepared = await runner.sandbox.prepare(spec)
     await asyncio.sleep(0.05)
@@ -183,12 +184,12 @@ async def test_a_sandbox_never_released_leaves_nothing(runner: Runner) -> None:
     await prepared.close()
     await prepared.close()
     os.close(spec.stdin)
-    assert descriptors() == before
+    assert taken() == before
     assert control_groups_of(f"test-{os.getpid()}") == []
 
 
 async def test_a_failed_start_says_why_and_leaves_nothing(runner: Runner, tmp_path: Path) -> None:
-    before = descriptors()
+    before = taken()
     missing = ((str(tmp_path / "missing"), "/missing"),)
     with pytest.raises(SandboxError, match="missing"):
         await runner.run("normal", extra_ro_binds=missing)
@@ -198,12 +199,12 @@ async def test_a_failed_start_says_why_and_leaves_nothing(runner: Runner, tmp_pa
     private.mkdir(mode=0o700)
     with pytest.raises(SandboxError, match="readable"):
         await runner.run("normal", function_dir=private)
-    assert descriptors() == before
+    assert taken() == before
     assert control_groups_of(f"test-{os.getpid()}") == []
 
 
 async def test_a_cancelled_start_leaves_nothing(runner: Runner) -> None:
-    before = descriptors()
+    before = taken()
     stdin = os.open(os.devnull, os.O_RDONLY)
     cancelled = 0
     for pause in (0, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.005):
@@ -217,21 +218,21 @@ async def test_a_cancelled_start_leaves_nothing(runner: Runner) -> None:
     assert cancelled > 0
     os.close(stdin)
     assert control_groups_of(f"test-{os.getpid()}") == []
-    assert descriptors() == before
+    assert taken() == before
 
 
 async def test_an_agent_out_of_descriptors_starts_nothing_and_leaks_nothing(
     runner: Runner,
 ) -> None:
-    before = descriptors()
+    before = taken()
     stdin = os.open(os.devnull, os.O_RDONLY)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 64, hard))
-    taken: list[int] = []
+    spare: list[int] = []
     with contextlib.suppress(OSError):
         while True:
-            taken.append(os.dup(stdin))
+            spare.append(os.dup(stdin))
     outcomes = []
     try:
         for _ in range(40):
@@ -241,13 +242,13 @@ async def test_an_agent_out_of_descriptors_starts_nothing_and_leaks_nothing(
                 outcomes.append("started")
             except SandboxError:
                 outcomes.append("refused")
-            os.close(taken.pop())
+            os.close(spare.pop())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for fd in (stdin, *taken):
+        for fd in (stdin, *spare):
             os.close(fd)
     assert outcomes[0] == "refused" and outcomes[-1] == "started", outcomes
-    assert descriptors() == before
+    assert taken() == before
     assert control_groups_of(f"test-{os.getpid()}") == []
 
 
