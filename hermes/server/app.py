@@ -14,7 +14,7 @@ from aiohttp import web
 import hermes
 from hermes.domain.ids import new_id
 from hermes.errors import Forbidden, HermesError, InvalidRequest, ServerFault, Unavailable
-from hermes.server.call import Call, Handler
+from hermes.server.call import Call
 from hermes.server.openapi import document
 from hermes.server.problems import from_http, problem_response
 from hermes.server.routing import Route
@@ -51,8 +51,6 @@ def make_app(services: Services) -> web.Application:
 
 
 def _handler(route: Route, services: Services) -> _Next:
-    call_handler: Handler = route.handler
-
     async def handle(request: web.Request) -> web.StreamResponse:
         call = Call(request, services)
         request["route"] = route
@@ -60,7 +58,9 @@ def _handler(route: Route, services: Services) -> _Next:
             await call.authenticate()
         if route.auth == "admin" and not call.user.admin:
             raise Forbidden("only an admin may do this")
-        return await call_handler(call)
+        if route.method == "GET":
+            await call.wait_as_asked()
+        return await route.handler(call)
 
     return handle
 

@@ -49,15 +49,17 @@ class Call:
         self._user = await self.services.accounts.by_token(token)
         self.token = token
 
-    async def wait_for_views(self) -> None:
-        """Wait for the positions of `Hermes-After`, else for what this user has seen already.
+    async def wait_as_asked(self) -> None:
+        """Wait until the views have passed the positions of `Hermes-After`.
 
-        Raises PositionNotReached only for the positions that were asked for.
+        Raises InvalidRequest, PositionNotReached.
         """
         asked = self.request.headers.get("Hermes-After")
         if asked is not None:
             await self.services.views.wait_for(parse_positions(asked), timeout=REQUESTED_WAIT)
-            return
+
+    async def wait_for_own_writes(self) -> None:
+        """Wait, for a moment only, until the views show what this user has written or seen."""
         seen = self.services.sessions.of(self.user.id)
         if seen:
             try:

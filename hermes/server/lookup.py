@@ -9,7 +9,7 @@ import msgspec
 from hermes.domain.execution import ExecutionState
 from hermes.domain.ids import is_id, is_id_prefix
 from hermes.domain.registry import FunctionState, RegistryState
-from hermes.domain.shapes import Event, event_shape, execution_shape
+from hermes.domain.shapes import Event, execution_shape
 from hermes.errors import AmbiguousId, NotBuilt, NotFound, Unavailable
 from hermes.packages.reference import FunctionRef, version_key
 from hermes.server.accounts.store import Account
@@ -30,16 +30,15 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-async def find_execution(call: Call, kind: str | None = None) -> Found:
-    """The execution of the path's `id`, a full one or a unique prefix.
+async def find_execution(call: Call, kind: str | None = None, wanted: str = "") -> Found:
+    """The execution `wanted`, else of the path's `id`: a full one or a unique prefix.
 
     Raises NotFound also for what belongs to others, AmbiguousId for several of one's own.
     """
     services, user = call.services, call.user
-    wanted = call.path("id").lower()
+    wanted = wanted or call.path("id").lower()
     if not is_id_prefix(wanted):
         raise _no_execution(wanted)
-    await _wait_if_asked(call)
     found = _in_memory(services, user, wanted)
     if found is None:
         row = await services.views.get_execution_row(user.id, wanted)
@@ -87,12 +86,6 @@ async def past_events(call: Call, found: Found) -> list[Event] | None:
         cursor = page.next_cursor
         if cursor is None:
             return events
-
-
-def journalled_events(found: Found) -> list[Event]:
-    """The events in memory."""
-    entry = found.tap.journal.get(found.id)
-    return [event_shape(record, late) for record, late in entry.records] if entry else []
 
 
 async def function_to_run(services: Services, user: Account, ref: FunctionRef) -> FunctionState:
@@ -157,11 +150,6 @@ async def _refuse_second(services: Services, user: Account, prefix: str, known: 
         return
     if row.id != known:
         raise AmbiguousId(f"more than one of your executions has an id that starts with {prefix}")
-
-
-async def _wait_if_asked(call: Call) -> None:
-    if "Hermes-After" in call.request.headers:
-        await call.wait_for_views()
 
 
 def _no_execution(wanted: str) -> NotFound:

@@ -16,7 +16,7 @@ from projections.views import ProjectionStatus
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _PATH_PARAMETER = re.compile(r"\{([a-z0-9]+)\}")
 _POSITION_HEADER = {"Hermes-Position": {"schema": {"type": "string"}}}
-_WITH_BODY = ("POST", "PUT", "DELETE")
+_APPENDS = ("Function", "Execution", "DeletedFunctions")
 
 
 def document(routes: Iterable[Route], version: str) -> Json:
@@ -65,6 +65,8 @@ def _responses(route: Route) -> dict[int, dict[str, Any]]:
             if schema is not None:
                 content = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
             answer["content"] = {route.content_type: content}
+        if route.method != "GET" and schema in _APPENDS:
+            answer["headers"] = _POSITION_HEADER
         found[status] = answer
     for status in sorted(_errors(route)):
         if status not in found:

@@ -189,8 +189,11 @@ class Services:
         self._tasks.discard(task)
         if task.cancelled() or task.exception() is None:
             return
+        error = task.exception()
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
         if not self.broken.done():
-            self.broken.set_exception(task.exception() or Unavailable())
+            self.broken.set_exception(error or Unavailable())
 
     async def _forget_old_keys(self) -> None:
         while True:

@@ -20,7 +20,7 @@ async def list_agents(call: Call) -> web.StreamResponse:
     """GET /agents, the newest first."""
     agents = [
         (agent.joined_at_ms, _agent(call, tap, agent))
-        for tap in await _taps(call)
+        for tap in _taps(call)
         for agent in tap.fold.state.agents.values()
     ]
     agents.sort(key=lambda pair: (-pair[0], pair[1]["id"]))
@@ -31,7 +31,7 @@ async def list_gpus(call: Call) -> web.StreamResponse:
     """GET /gpus."""
     gpus = [
         _gpu(call, tap, agent, gpu)
-        for tap in await _taps(call)
+        for tap in _taps(call)
         for agent in tap.fold.state.agents.values()
         if agent.state != "left"
         for gpu in agent.inventory.gpus
@@ -40,9 +40,7 @@ async def list_gpus(call: Call) -> web.StreamResponse:
     return _page(call, gpus)
 
 
-async def _taps(call: Call) -> list[PoolTap]:
-    if "Hermes-After" in call.request.headers:
-        await call.wait_for_views()
+def _taps(call: Call) -> list[PoolTap]:
     wanted = call.query("pool")
     taps = call.services.taps
     if wanted is None:

@@ -11,11 +11,11 @@ from hermes.domain.ids import new_id
 from hermes.domain.resources import Input
 from hermes.domain.shapes import execution_shape
 from hermes.server.call import Call, json_response
-from hermes.server.lookup import find_build, past_events
+from hermes.server.lookup import find_build
 from hermes.server.routes.functions import CONTENT_TYPES, checked_source
 from hermes.server.submit import append_fresh
-from hermes.server.tails.sse import beginning_of, stream_tail
-from hermes.server.tails.tail import Tail
+from hermes.server.tails.show import show_tail
+from hermes.server.tails.sse import beginning_of
 from hermes.server.uploads import received, require_content_type
 
 _NO_INPUT = Input(bytes=0, sha256=hashlib.sha256(b"").hexdigest())
@@ -60,13 +60,5 @@ async def get(call: Call) -> web.StreamResponse:
 
 async def tail(call: Call) -> web.StreamResponse:
     """GET /builds/{id}/tail."""
-    follow = call.flag("follow", True)
     found = await find_build(call)
-    beginning = beginning_of(call, found.id)
-    past = await past_events(call, found)
-    with Tail(
-        found.id, found.tap, follow=follow, past=past, closing=call.services.closing
-    ) as reading:
-        return await stream_tail(
-            call, reading, found.id, pool_topic=found.tap.fold.topic, beginning=beginning
-        )
+    return await show_tail(call, found, beginning_of(call, found.id))

@@ -25,7 +25,7 @@ from hermes.packages.reference import FunctionRef
 from hermes.server.accounts.idempotency import Answer, checked_key
 from hermes.server.call import Call, json_response
 from hermes.server.json_body import read_body, refuse
-from hermes.server.lookup import find_execution, function_to_run, past_events
+from hermes.server.lookup import find_execution, function_to_run
 from hermes.server.pool_tap import PoolTap
 from hermes.server.run_requests import RunRequest, parse_run_request, requested_data
 from hermes.server.submit import (
@@ -36,6 +36,7 @@ from hermes.server.submit import (
     is_same_request,
     resolve_input,
 )
+from hermes.server.tails.show import show_tail
 from hermes.server.tails.sse import Beginning, beginning_of, stream_tail
 from hermes.server.tails.tail import Tail
 from streams.log import new_event
@@ -60,6 +61,7 @@ async def create(call: Call) -> web.StreamResponse:
     async with keys.one_at_a_time(user_id, ROUTE, key) as turn:
         known, answer = await keys.first_answer(user_id, ROUTE, key, digest)
         if known is not None and answer is not None:
+            await turn.aclose()
             return await _first_answer(call, known, answer)
         wanted = known or request.id or new_id()
         return await _run(call, request, wanted, given_id=True, key=(key, digest), turn=turn)
@@ -155,18 +157,8 @@ async def _known(call: Call, data: ev.ExecutionRequested) -> Submitted | None:
 async def _first_answer(call: Call, execution_id: str, answer: Answer) -> web.StreamResponse:
     if not wants_stream(call):
         return json_response(bytes(answer.body), answer.status, answer.headers)
-    for tap in call.services.taps.values():
-        if tap.journal.get(execution_id) is not None:
-            with Tail(execution_id, tap, closing=call.services.closing) as tail:
-                return await stream_tail(
-                    call,
-                    tail,
-                    execution_id,
-                    pool_topic=tap.fold.topic,
-                    beginning=Beginning(),
-                    headers=answer.headers,
-                )
-    return json_response(bytes(answer.body), answer.status, answer.headers)
+    found = await find_execution(call, wanted=execution_id)
+    return await show_tail(call, found, Beginning(), answer.headers)
 
 
 def wants_stream(call: Call) -> bool:
@@ -176,7 +168,12 @@ def wants_stream(call: Call) -> bool:
 
 async def get(call: Call) -> web.StreamResponse:
     """GET /executions/{id}."""
-    return json_response((await find_execution(call)).body)
+    found = await find_execution(call)
+    if found.state is not None and found.state.finished_offset is not None:
+        # A list asked for next shows the end as well.
+        topic = found.tap.fold.topic
+        call.services.sessions.saw(call.user.id, Position(topic, 0, found.state.finished_offset))
+    return json_response(found.body)
 
 
 async def list_all(call: Call) -> web.StreamResponse:
@@ -196,7 +193,7 @@ async def list_all(call: Call) -> web.StreamResponse:
     if function is not None:
         FunctionRef.parse(function)
     since, until = _time(call, "since"), _time(call, "until")
-    await call.wait_for_views()
+    await call.wait_for_own_writes()
     page = await call.services.views.list_executions(
         call.user.id,
         statuses=statuses,
@@ -237,23 +234,15 @@ async def events(call: Call) -> web.StreamResponse:
     """GET /executions/{id}/events: superseded ones too, oldest first."""
     limit, cursor = call.page()
     found = await find_execution(call)
-    await call.wait_for_views()
+    await call.wait_for_own_writes()
     page = await call.services.views.list_events(call.user.id, found.id, limit=limit, cursor=cursor)
     return json_response(page)
 
 
 async def tail(call: Call) -> web.StreamResponse:
     """GET /executions/{id}/tail."""
-    follow = call.flag("follow", True)
     found = await find_execution(call)
-    beginning = beginning_of(call, found.id)
-    past = await past_events(call, found)
-    with Tail(
-        found.id, found.tap, follow=follow, past=past, closing=call.services.closing
-    ) as reading:
-        return await stream_tail(
-            call, reading, found.id, pool_topic=found.tap.fold.topic, beginning=beginning
-        )
+    return await show_tail(call, found, beginning_of(call, found.id))
 
 
 def _time(call: Call, name: str) -> datetime | None:

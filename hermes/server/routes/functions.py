@@ -117,7 +117,7 @@ async def list_all(call: Call) -> web.StreamResponse:
     owner, name, status = call.query("owner"), call.query("name"), call.query("status")
     if status is not None and status not in STATUSES:
         raise InvalidRequest(f"status must be one of {', '.join(STATUSES)}")
-    await call.wait_for_views()
+    await call.wait_for_own_writes()
     page = await call.services.views.list_functions(
         call.user.id, owner=owner, name=name, status=status, limit=limit, cursor=cursor
     )
@@ -128,7 +128,7 @@ async def versions(call: Call) -> web.StreamResponse:
     """GET /functions/{owner}/{name}: its versions."""
     owner, name = _names(call)
     limit, cursor = call.page()
-    await call.wait_for_views()
+    await call.wait_for_own_writes()
     page = await call.services.views.list_functions(
         call.user.id, owner=owner, name=name, limit=limit, cursor=cursor
     )
@@ -141,7 +141,7 @@ async def get(call: Call) -> web.StreamResponse:
     """GET /functions/{owner}/{name}/{version}."""
     owner, name = _names(call)
     version = _version(call)
-    await call.wait_for_views()
+    await call.wait_for_own_writes()
     body = await call.services.views.get_function(call.user.id, owner, name, version)
     return json_response(body)
 

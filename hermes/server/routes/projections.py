@@ -16,8 +16,6 @@ _PATIENCE = 5.0
 
 async def list_all(call: Call) -> web.StreamResponse:
     """GET /projections."""
-    if "Hermes-After" in call.request.headers:
-        await call.wait_for_views()
     services = call.services
 
     async def end_offsets(partitions: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
