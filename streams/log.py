@@ -169,6 +169,9 @@ class PartitionReader:
         min_bytes: int = 1,
     ) -> None:
         self._tp = TopicPartition(topic, partition)
+        self._bootstrap = bootstrap
+        self._resting = True
+        self._asker: AIOKafkaConsumer | None = None
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             enable_auto_commit=False,
@@ -195,22 +198,31 @@ class PartitionReader:
         """Connect, with patience, and stand at the start of the partition."""
         await patiently(self._consumer.start, "Kafka")
         self._consumer.assign([self._tp])
-        self.seek(0)
+        self._consumer.seek(self._tp, 0)
+        self.rest()
 
     async def stop(self) -> None:
         """Disconnect."""
         # A task of aiokafka's that had no turn yet would end `stop` with a CancelledError.
         await asyncio.sleep(0)
         await self._consumer.stop()
+        if self._asker is not None:
+            await self._asker.stop()
 
     def seek(self, offset: int) -> None:
         """Read on from `offset`."""
         self._consumer.seek(self._tp, offset)
-        self._consumer.resume(self._tp)
+        self._read_on()
 
     def rest(self) -> None:
-        """Fetch nothing until the next `seek`: a fetch that waits at the end would delay that."""
+        """Fetch nothing until the next `seek` or `batch`: a fetch that waits at the partition's
+        end would delay them."""
         self._consumer.pause(self._tp)
+        self._resting = True
+
+    def _read_on(self) -> None:
+        self._consumer.resume(self._tp)
+        self._resting = False
 
     async def end_offset(self) -> int:
         """The offset that the next record will get. Raises LogUnavailable."""
@@ -220,22 +232,39 @@ class PartitionReader:
         """The same for any partition. Raises LogUnavailable."""
         tp = TopicPartition(topic, partition)
         try:
-            return int((await self._consumer.end_offsets([tp]))[tp])
+            return int((await (await self._free_connection()).end_offsets([tp]))[tp])
         except KafkaError as error:
             raise LogUnavailable(f"{tp}: {error!r}") from None
 
     async def beginning_offset(self) -> int:
         """The first offset that is still kept. Raises LogUnavailable."""
         try:
-            return int((await self._consumer.beginning_offsets([self._tp]))[self._tp])
+            found = await (await self._free_connection()).beginning_offsets([self._tp])
+            return int(found[self._tp])
         except KafkaError as error:
             raise LogUnavailable(f"{self._tp}: {error!r}") from None
+
+    async def _free_connection(self) -> AIOKafkaConsumer:
+        """A broker answers a connection's requests in turn, and a fetch that waits for records is
+        answered late: while one may be under way, questions go over a connection of their own."""
+        if self._resting:
+            return self._consumer
+        if self._asker is None:
+            asker = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, metadata_max_age_ms=30_000)
+            await asker.start()
+            if self._asker is None:
+                self._asker = asker
+            else:
+                await asker.stop()
+        return self._asker
 
     async def batch(self, wait: float = 0.2, most: int = 5000) -> list[ConsumerRecord]:
         """The next records, at most `most`; an empty list after `wait` seconds without any.
 
         Raises LogError if the offset to read from is not there, LogUnavailable.
         """
+        if self._resting:
+            self._read_on()
         try:
             found = await self._consumer.getmany(
                 self._tp, timeout_ms=int(wait * 1000), max_records=most

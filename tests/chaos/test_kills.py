@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -21,11 +22,11 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
-from projections.verify import verify
 
 from hermes.domain import events as ev
 from hermes.domain.pool import PoolState
 from hermes.settings import Settings
+from projections.verify import verify
 from streams.log import PartitionReader, recorded
 from tests.support.system import System
 
@@ -33,6 +34,8 @@ EXECUTIONS = int(os.environ.get("HERMES_CHAOS_EXECUTIONS", "200"))
 SEED = int(os.environ.get("HERMES_CHAOS_SEED", str(random.SystemRandom().randrange(2**32))))
 ROLES = ("api", "builder", "scheduler", "agent", "projector", "kafka", "postgres")
 AT_ONCE = 16
+CALM = 0.7
+"""How often the next kill waits until everything serves again; else two faults overlap."""
 PATIENCE = 240.0
 FUNCTION = Path(__file__).parent / "functions" / "pattern"
 
@@ -145,11 +148,17 @@ async def test_nothing_accepted_is_lost_or_doubled_while_every_role_is_killed_in
     submitted = asyncio.Event()
     killing = asyncio.create_task(kill_in_turn(system, chance, killed, submitted))
     slots = asyncio.Semaphore(AT_ONCE)
+    began = time.monotonic()
 
     async def one(job: Job) -> None:
         async with slots:
             await client.submit(job)
             await ended(client, job)
+            if jobs.index(job) % 50 == 49:
+                print(
+                    f"{time.monotonic() - began:7.2f} s  {jobs.index(job) + 1} executions",
+                    flush=True,
+                )
 
     try:
         await asyncio.gather(*(one(job) for job in jobs))
@@ -180,11 +189,15 @@ async def kill_in_turn(
     system: System, chance: random.Random, killed: Counter[str], done: asyncio.Event
 ) -> None:
     """Kill every role at least once, and go on until the work is done."""
+    began = time.monotonic()
     while not done.is_set() or set(killed) != set(ROLES):
         order = list(ROLES)
         chance.shuffle(order)
         for role in order:
-            await asyncio.sleep(chance.uniform(0.5, 3.0))
+            await asyncio.sleep(chance.uniform(0.2, 2.0))
+            if chance.random() < CALM:
+                await asyncio.to_thread(system.wait_ready)
+                await asyncio.sleep(chance.uniform(0.0, 1.0))
             if done.is_set() and set(killed) == set(ROLES):
                 return
             try:
@@ -192,6 +205,7 @@ async def kill_in_turn(
             except (KeyError, ProcessLookupError):
                 continue  # it is being restarted just now
             killed[role] += 1
+            print(f"{time.monotonic() - began:7.2f} s  killed {role}", flush=True)
 
 
 async def ended(client: Client, job: Job) -> None:
@@ -201,7 +215,7 @@ async def ended(client: Client, job: Job) -> None:
         if status == 200 and json.loads(body)["status"] in ("finished", "rejected"):
             return
         assert asyncio.get_running_loop().time() < deadline, f"{job.id} has no end: {body!r}"
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.25)
 
 
 async def check_output(client: Client, job: Job) -> str:
