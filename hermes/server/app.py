@@ -23,14 +23,15 @@ from hermes.server.table import ROUTES
 
 log = logging.getLogger(__name__)
 
+# It does not answer, turns us away, or has no room: whatever we asked, it is not the asker's fault.
 _DATABASE_AWAY = (
-    asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.QueryCanceledError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
 )
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ class Services:
         self.registrations = TokenBucket(rate=5.0, burst=200.0)
         self.sessions = SessionPositions()
         self.metrics = Metrics()
+        self.open_tails: Counter[str] = Counter()
         self.closing = asyncio.Event()
         #: The first error that ends a reader; the process ends with it.
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -179,6 +179,7 @@ ROUTES: tuple[Route, ...] = (
         parameters=_TAIL,
         success={200: None},
         content_type=_SSE,
+        errors=(429,),
         streams=True,
     ),
     Route(
@@ -200,7 +201,7 @@ ROUTES: tuple[Route, ...] = (
         parameters=(_KEY,),
         body=Body("application/json", {"$ref": "#/components/schemas/RunRequest"}),
         success={202: "Execution"},
-        errors=(409, 422),
+        errors=(409, 422, 429),
     ),
     Route(
         method="GET",
@@ -266,6 +267,7 @@ ROUTES: tuple[Route, ...] = (
         parameters=_TAIL,
         success={200: None},
         content_type=_SSE,
+        errors=(429,),
         streams=True,
     ),
     Route(

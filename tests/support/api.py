@@ -186,6 +186,10 @@ class Api:
             process.send_signal(how)
         return await asyncio.wait_for(process.wait(), 15)
 
+    def pid(self, module: str) -> int:
+        """A role's process."""
+        return self._processes[module].pid
+
     def log(self, module: str) -> str:
         """What a role wrote to its log."""
         return (self.settings.home / f"{module}.log").read_text()

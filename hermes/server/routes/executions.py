@@ -20,6 +20,7 @@ from hermes.errors import (
     FieldProblem,
     InvalidRequest,
     NotFound,
+    RateLimited,
 )
 from hermes.packages.reference import FunctionRef
 from hermes.server.accounts.idempotency import Answer, checked_key
@@ -42,6 +43,8 @@ from hermes.server.tails.tail import Tail
 from streams.log import new_event
 
 ROUTE = "POST /v1/executions"
+# What one user may have queued and running in a pool.
+MOST_LIVE = 10_000
 # A text of the longest inline input may be written in escapes of six bytes each.
 _BODY_FACTOR = 6
 _BODY_EXTRA = 64 * 1024
@@ -80,6 +83,8 @@ async def _run(
     tap = services.taps.get(request.pool)
     if tap is None:
         refuse(FieldProblem("pool", f"there is no pool {request.pool!r}"))
+    if tap.journal.live_of(user.id) >= MOST_LIVE:
+        raise RateLimited(f"{MOST_LIVE} of your executions have not ended yet", retry_after=5.0)
     function = await function_to_run(services, user, request.ref)
     given = await resolve_input(services, user, request)
     data = requested_data(

@@ -5,7 +5,7 @@ A tail takes them from here, in memory, so it neither waits for a projection nor
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -36,6 +36,7 @@ class Journal:
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._keep_ended = keep_ended
         self._watchers: dict[str, set[Wake]] = {}
+        self._live_of: Counter[str] = Counter()
 
     def take(self, record: Recorded, applied: Applied) -> None:
         """The fold's listener."""
@@ -52,11 +53,12 @@ class Journal:
             if applied.superseded or opened is None or not opens:
                 return
             entry = self._entries[execution_id] = Entry(opened)
+            self._live_of[opened.owner_id] += 1
         entry.records.append((record, applied.superseded))
         if not applied.superseded and applied.execution is not None:
             entry.state = applied.execution
             if entry.state.terminal:
-                self._forget_oldest(execution_id)
+                self._end(entry.state)
         for wake in tuple(self._watchers.get(execution_id, ())):
             wake()
 
@@ -80,8 +82,15 @@ class Journal:
             if not watchers and self._watchers.get(execution_id) is watchers:
                 del self._watchers[execution_id]
 
-    def _forget_oldest(self, execution_id: str) -> None:
-        self._ended[execution_id] = None
+    def live_of(self, owner_id: str) -> int:
+        """How many of this user's executions have not ended."""
+        return self._live_of[owner_id]
+
+    def _end(self, state: ExecutionState) -> None:
+        self._live_of[state.owner_id] -= 1
+        if not self._live_of[state.owner_id]:
+            del self._live_of[state.owner_id]
+        self._ended[state.id] = None
         while len(self._ended) > self._keep_ended:
             oldest, _ = self._ended.popitem(last=False)
             self._entries.pop(oldest, None)

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from hermes.domain.resources import Position
-from hermes.errors import InvalidRequest
+from hermes.errors import InvalidRequest, RateLimited
 from hermes.server.call import Call
 from hermes.server.tails.items import (
     AttemptItem,
@@ -33,6 +33,8 @@ HEADERS = {
 # A client that takes nothing for so long is gone; it can come back with its last token.
 _WRITE_PATIENCE = 300.0
 _HEARTBEAT = b":\n\n"
+# Of one user at once.
+MOST_TAILS = 1000
 _encode = msgspec.json.Encoder().encode
 
 
@@ -75,7 +77,10 @@ async def stream_tail(
 ) -> web.StreamResponse:
     """Answer with the tail until it ends, the client leaves or the server closes."""
     response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
-    metrics = call.services.metrics
+    metrics, open_tails = call.services.metrics, call.services.open_tails
+    if open_tails[call.user.id] >= MOST_TAILS:
+        raise RateLimited(f"you have {MOST_TAILS} tails open", retry_after=5.0)
+    open_tails[call.user.id] += 1
     metrics.tails.inc()
     try:
         await response.prepare(call.request)
@@ -97,6 +102,9 @@ async def stream_tail(
         call.request.protocol.force_close()
     finally:
         metrics.tails.dec()
+        open_tails[call.user.id] -= 1
+        if not open_tails[call.user.id]:
+            del open_tails[call.user.id]
     return response
 
 
