@@ -6,6 +6,8 @@ zombie, or stands on a generation that a rebuild has replaced, and its transacti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import asyncpg
 import msgspec
 
@@ -47,16 +49,47 @@ async def load_checkpoint(
     return Checkpoint(**dict(row))
 
 
+def moving(inserts: Sequence[str] = ()) -> str:
+    """A statement that moves a checkpoint and, only if it does, runs `inserts`.
+
+    Its first parameters are `MOVE_PARAMETERS`; an insert takes rows only `WHERE EXISTS (SELECT
+    FROM moved)`. One statement is one transaction in one round trip.
+    """
+    parts = "".join(f", part_{n} AS (\n{insert}\n)" for n, insert in enumerate(inserts))
+    return f"""
+WITH moved AS (
+    UPDATE hermes.checkpoints
+    SET next_offset = $6, first_record = $7
+    WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4
+      AND next_offset = $5
+    RETURNING projection, topic, partition, next_offset
+){parts}
+SELECT pg_notify(
+    '{CHECKPOINTS_CHANNEL}',
+    projection || ' ' || topic || ' ' || partition || ' ' || next_offset
+)::text FROM moved
+"""  # noqa: S608 - names are constants
+
+
+MOVE_PARAMETERS = 7
+MOVE = moving()
+
+
 async def move(
     connection: asyncpg.Connection,
     checkpoint: Checkpoint,
     next_offset: int,
     first_record: str | None,
+    statement: str = MOVE,
+    *values: object,
 ) -> Checkpoint:
-    """The checkpoint at `next_offset`, in the caller's transaction; on commit whoever listens is
-    told. Raises CheckpointLost."""
+    """The checkpoint at `next_offset`; on commit whoever listens is told.
+
+    `statement` is one that `moving` made, `values` are its inserts'. Raises CheckpointLost; then
+    nothing was written.
+    """
     moved = await connection.fetchval(
-        _MOVE,
+        statement,
         checkpoint.projection,
         checkpoint.generation,
         checkpoint.topic,
@@ -64,6 +97,7 @@ async def move(
         checkpoint.next_offset,
         next_offset,
         first_record,
+        *values,
     )
     if moved is None:
         raise CheckpointLost(
@@ -120,20 +154,6 @@ _LOAD = f"""
 SELECT {_COLUMNS} FROM hermes.checkpoints
 WHERE projection = $1 AND topic = $2 AND partition = $3
   AND generation = (SELECT generation FROM hermes.projections WHERE name = $1)
-"""  # noqa: S608 - a constant
-
-_MOVE = f"""
-WITH moved AS (
-    UPDATE hermes.checkpoints
-    SET next_offset = $6, first_record = $7
-    WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4
-      AND next_offset = $5
-    RETURNING projection, topic, partition, next_offset
-)
-SELECT pg_notify(
-    '{CHECKPOINTS_CHANNEL}',
-    projection || ' ' || topic || ' ' || partition || ' ' || next_offset
-)::text FROM moved
 """  # noqa: S608 - a constant
 
 _SET_ERROR = """

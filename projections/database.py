@@ -22,5 +22,11 @@ async def open_writers(
         max_size=size,
         timeout=5,
         command_timeout=command_timeout,
+        reset=_leave,
         server_settings={**_SESSION, "synchronous_commit": "off"},
     )
+
+
+async def _leave(_connection: asyncpg.Connection) -> None:
+    """Nothing to reset: what sets session state here undoes it, and the usual reset would cost
+    each write a second round trip."""

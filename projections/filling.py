@@ -15,10 +15,9 @@ from projections.interpreters import (
     OutputInterpreter,
     PoolInterpreter,
     RegistryInterpreter,
-    Rows,
 )
 from projections.partition_log import PartitionLog
-from projections.writer import RowWriter
+from projections.writer import Rows, RowWriter
 
 _MOST = 8000
 

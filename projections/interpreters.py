@@ -7,7 +7,7 @@ run of them which rows each projection gets; SQL decides nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -32,10 +32,9 @@ from projections.rows import (
     clean,
     short,
 )
+from projections.writer import Rows
 from streams.log import recorded
 from streams.output import MAX_CHUNK, chunk
-
-Rows = Mapping[str, Sequence[tuple[Any, ...]]]
 
 _encode = msgspec.json.Encoder().encode
 _VERSION = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){2}\Z")

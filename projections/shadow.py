@@ -248,5 +248,8 @@ async def shadow_of(settings: Settings, definition: Definition) -> AsyncIterator
                 yield shadow
             finally:
                 await shadow.close()
+                await guard.execute(
+                    "SELECT pg_advisory_unlock($1, hashtext($2))", REBUILD_LOCK, definition.name
+                )
     finally:
         database.terminate()

@@ -93,7 +93,7 @@ class Sink:
         """Move the checkpoint over records that brought no rows, once in a while."""
         due = self._read_up_to > self.checkpoint.next_offset
         if due and not self.stopped and time.monotonic() - self._moved_at >= _IDLE_MOVE:
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._pool.acquire() as connection:
                 moved = await move(connection, self.checkpoint, self._read_up_to, first_record)
             self._have(moved)
 
@@ -103,10 +103,15 @@ class Sink:
         rows = interpreter.rows(self.checkpoint.projection, owed)
         read_up_to = owed[-1].offset + 1
         if any(rows.values()):
-            async with self._pool.acquire() as connection, connection.transaction():
-                # First the checkpoint: its row is the lock that a rebuild waits for.
-                moved = await move(connection, self.checkpoint, read_up_to, first_record)
-                await self._writer.write(connection, rows)
+            async with self._pool.acquire() as connection:
+                moved = await move(
+                    connection,
+                    self.checkpoint,
+                    read_up_to,
+                    first_record,
+                    self._writer.moving,
+                    *self._writer.values(rows),
+                )
             self._have(moved)
         self._read_up_to = read_up_to
 

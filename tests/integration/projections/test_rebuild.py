@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import psutil
 import pytest
 
 from hermes.domain.ids import new_id
@@ -141,3 +142,41 @@ async def test_a_rebuild_that_was_cut_off_is_reported_as_failed(stage):
     await stage.start_projector()
     status = await stage.status_becomes("agents", lambda s: s.rebuild.status == "failed")
     assert "interrupted" in status.rebuild.error
+
+
+@pytest.mark.parametrize("victim", ["rebuild", "projector"])
+async def test_a_kill_in_the_middle_of_a_rebuild_costs_only_the_rebuild(stage, victim):
+    projector = await stage.start_projector()
+    ids = [new_id() for _ in range(4000)]
+    await stage.run_executions(sample.joined())
+    position = await stage.run_executions(*[sample.requested(i) for i in ids])
+    await stage.views.wait_for([position], timeout=30)
+    await stage.views.request_rebuild("executions")
+    child = await _child_of(projector.pid)
+    if victim == "projector":
+        await stage.kill_projector(projector)
+        child.kill()
+        await stage.start_projector()
+    else:
+        child.kill()
+    status = await stage.status_becomes("executions", lambda s: s.rebuild.status == "failed")
+    assert "interrupted" in status.rebuild.error
+
+    execution_id = new_id()
+    position = await stage.run_executions(sample.requested(execution_id))
+    await stage.views.wait_for([position], timeout=10)
+    await stage.views.get_execution("id-of-ann", execution_id)
+    await stage.views.request_rebuild("executions")
+    status = await stage.status_becomes(
+        "executions", lambda s: s.rebuild.status in ("done", "failed"), within=30
+    )
+    assert (status.rebuild.status, status.rebuild.differences) == ("done", 0)
+    left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'executions_g%'"
+    assert await stage.database.fetchval(left) == 1
+
+
+async def _child_of(pid: int) -> psutil.Process:
+    async with asyncio.timeout(10):
+        while not (children := psutil.Process(pid).children()):
+            await asyncio.sleep(0.005)
+    return children[0]
