@@ -42,4 +42,4 @@ if [ "$(cat $stamp 2>/dev/null || true)" != "$wanted" ]; then
   printf '%s\n' "$wanted" >$stamp
 fi
 
-$venv/bin/python -m infra.embedded.jars
+$venv/bin/python -m infra.embedded
