@@ -20,22 +20,22 @@ async def test_a_program_deaf_to_sigterm_is_killed_after_the_grace(runner: Runne
     outcome = await runner.run("linger", "deaf", during=cancel)
     assert outcome.exit.killed == "cancelled"
     assert outcome.exit.signal == signal.SIGKILL
-    assert 0.4 < outcome.exit.wall_time < 2.0
+    assert 0.4 < outcome.exit.wall_time < 5.0
 
 
 async def test_a_program_that_listens_ends_by_sigterm_at_once(runner: Runner) -> None:
     async def cancel(prepared: Prepared) -> None:
         await asyncio.sleep(0.2)
-        await prepared.kill("cancelled", grace=5.0)
+        await prepared.kill("cancelled", grace=20.0)
 
     outcome = await runner.run("linger", "sleep", during=cancel)
     assert outcome.exit.signal == signal.SIGTERM
-    assert outcome.exit.wall_time < 2.0
+    assert outcome.exit.wall_time < 5.0
 
 
 async def test_a_program_may_tidy_up_on_sigterm(runner: Runner) -> None:
     async def cancel(prepared: Prepared) -> None:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.0)
         await prepared.kill("cancelled", grace=5.0)
 
     script = "trap 'echo tidy; exit 3' TERM; while :; do sleep 0.05; done"
@@ -49,14 +49,14 @@ async def test_a_sleeper_times_out(runner: Runner) -> None:
     outcome = await runner.run("linger", "sleep", limits={"time": 0.5})
     assert outcome.exit.timed_out
     assert outcome.exit.signal == signal.SIGKILL
-    assert 0.5 <= outcome.exit.wall_time < 1.5
+    assert 0.5 <= outcome.exit.wall_time < 5.0
 
 
 async def test_a_daemon_does_not_outlive_the_main_program(runner: Runner) -> None:
     outcome = await runner.run("linger", "daemon")
     assert outcome.steps["daemon"] == "left behind"
     assert outcome.exit.exit_code == 0
-    assert outcome.exit.wall_time < 1.0
+    assert outcome.exit.wall_time < 5.0
     assert members_of(f"contract-{os.getpid()}") == set()
 
 

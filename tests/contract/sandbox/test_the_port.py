@@ -29,13 +29,13 @@ async def test_a_sandbox_works_here_and_says_what_it_promises(runner: Runner) ->
 
 async def test_the_program_does_not_start_before_go(runner: Runner, no_input: int) -> None:
     prepared = await runner.sandbox.prepare(runner.spec("/bin/echo", "on", stdin=no_input))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.5)
     with pytest.raises(BlockingIOError):
         os.read(prepared.stdout, 10)
     prepared.go()
     ended = await prepared.wait()
     assert os.read(prepared.stdout, 10) == b"on\n"
-    assert ended.wall_time < 0.1, "the clock starts at go"
+    assert ended.wall_time < 0.5, "the clock starts at go"
     await prepared.close()
 
 
@@ -49,7 +49,7 @@ async def test_waiting_twice_gives_the_same_answer(runner: Runner, no_input: int
 
 
 async def test_a_cancelled_wait_takes_nothing_away(runner: Runner, no_input: int) -> None:
-    prepared = await runner.sandbox.prepare(runner.spec("/bin/sleep", "0.2", stdin=no_input))
+    prepared = await runner.sandbox.prepare(runner.spec("/bin/sleep", "1", stdin=no_input))
     prepared.go()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(prepared.wait(), 0.05)
@@ -90,7 +90,7 @@ async def test_close_ends_a_running_program(runner: Runner, no_input: int) -> No
     prepared.go()
     begin = time.monotonic()
     await asyncio.gather(prepared.close(), prepared.close())
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 5.0
 
 
 async def test_one_name_is_not_used_twice_at_a_time(runner: Runner, no_input: int) -> None:
