@@ -18,6 +18,7 @@ from hermes.server.pool_tap import PoolTap
 from hermes.server.services import Services
 
 _BUILDER_PATIENCE = 5.0
+_FOLD_PATIENCE = 1.0
 _EVENTS_PAGE = 200
 
 
@@ -40,6 +41,9 @@ async def find_execution(call: Call, kind: str | None = None, wanted: str = "") 
     if not is_id_prefix(wanted):
         raise _no_execution(wanted)
     found = _in_memory(services, user, wanted)
+    if found is None:
+        await _read_back_own_writes(services, user)
+        found = _in_memory(services, user, wanted)
     if found is None:
         row = await services.views.get_execution_row(user.id, wanted)
         tap = services.taps.get(row.pool)
@@ -141,6 +145,14 @@ def _in_memory(services: Services, user: Account, wanted: str) -> Found | None:
     if len(found) > 1:
         raise AmbiguousId(f"{len(found)} of your executions have an id that starts with {wanted}")
     return found[0] if found else None
+
+
+async def _read_back_own_writes(services: Services, user: Account) -> None:
+    """What was accepted a moment ago stands in the log, but may not have been read from it yet."""
+    for position in services.sessions.of(user.id):
+        for tap in services.taps.values():
+            if tap.fold.topic == position.topic:
+                await tap.fold.reached(position.offset, timeout=_FOLD_PATIENCE)
 
 
 async def _refuse_second(services: Services, user: Account, prefix: str, known: str) -> None:
