@@ -19,6 +19,7 @@ from hermes.domain import codec
 from hermes.domain.events import Recorded
 from hermes.errors import LogUnavailable
 from streams.fold import LogFold
+from streams.same_loop import SameLoopTransport
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Doorbell:
             store="memory://",
             datadir=None,
         )
+        self._app.transport = SameLoopTransport(self._app.conf.broker_consumer, self._app)
         for topic in self._folds:
             self._app.agent(
                 self._app.topic(topic, value_serializer="raw", key_serializer="raw"),
