@@ -144,8 +144,13 @@ def _why_not(execution: ExecutionState, state: PoolState, some_alive: bool) -> D
     known = [agent for agent in state.agents.values() if agent.state == "online"]
     if not known or not some_alive:
         reason = f"no agent is online in pool {state.pool}"
-    elif not execution.attempts and not any(_could_ever(execution, agent) for agent in known):
-        return Reject(execution, _never(execution, state.pool))
+    elif not any(_could_ever(execution, agent) for agent in known):
+        reason = _never(execution, state.pool)
+        # One that has left may come back: it is being restarted, or its host is.
+        if not execution.attempts and not any(
+            _could_ever(execution, agent) for agent in state.agents.values()
+        ):
+            return Reject(execution, reason)
     elif execution.gpu is not None:
         reason = "every fitting GPU is busy"
     else:

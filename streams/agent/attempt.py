@@ -26,7 +26,7 @@ from hermes.errors import HermesError, LogUnavailable, NotFound, UserError
 from infra import gpu
 from infra.sandbox.port import KillReason, Prepared, SandboxExit, SandboxLimits, SandboxSpec
 from infra.toolchain.find import require_toolchain
-from infra.toolchain.model import Toolchain
+from infra.toolchain.model import Toolchain, ToolchainMissing
 from streams.agent.build import BUILD_ARGV, fetch_source, keep_artifact
 from streams.agent.host import Host
 from streams.agent.pump import OutputPump
@@ -329,15 +329,19 @@ class Attempt:
         return "failed", None
 
     async def _report_unprepared(self, error: HermesError | None) -> None:
-        """It never started: cancelled in time, its artifact is missing, or Hermes is at fault."""
+        """It never started: cancelled in time, or something that it needs is missing or wrong.
+
+        A fault of ours is no verdict on the run: nothing is said, so the lease runs out and the
+        next attempt follows, here or elsewhere. Raises that fault.
+        """
         if error is None:
             outcome, reason = "cancelled", "cancelled before it ran"
         elif isinstance(error, NotFound):
             outcome, reason = "build_missing", _sentence(error)
-        elif isinstance(error, UserError) or self._execution.kind == "build":
+        elif isinstance(error, UserError | ToolchainMissing):
             outcome, reason = "failed", _sentence(error)
         else:
-            outcome, reason = "lost", _sentence(error)
+            raise error
         if error is not None:
             log.warning("%s could not be prepared: %s", self._execution.id, reason)
         await self._append(

@@ -75,6 +75,8 @@ class Agent:
             if known is None or known.incarnation != self._host.incarnation:
                 # Somebody else joined under this name: this process may start nothing more.
                 raise LogUnavailable(f"another agent joined as {self._host.settings.agent}")
+            if known.state != "online":
+                raise LogUnavailable("somebody said goodbye in this agent's name; it joins anew")
             for execution in list(self._host.fold.state.live.values()):
                 self._consider(execution)
             for execution_id, (attempt, _) in list(self._attempts.items()):

@@ -185,6 +185,15 @@ def test_what_no_agent_could_ever_run_is_rejected_with_its_reason() -> None:
         append(pool, decision)
 
 
+def test_an_agent_that_left_may_come_back_so_nothing_is_rejected_for_its_absence() -> None:
+    pool = pool_of(
+        joined("a1"), joined("a2", "i1", gpu("g1")), left("a2"), requested(X, gpu=wants())
+    )
+    (wait,) = planned(pool)
+    assert isinstance(wait, Wait)
+    assert wait.reason == "no agent of pool default has 1 GPU"
+
+
 def test_a_gpu_that_is_busy_is_waited_for() -> None:
     pool = pool_of(
         joined("a1", "i1", gpu("g1")),

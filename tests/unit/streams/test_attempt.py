@@ -13,7 +13,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from hermes.domain.resources import Limits
-from hermes.errors import NotFound, Unavailable
+from hermes.errors import HermesError, InvalidInput, NotFound, Unavailable
 from infra.sandbox.port import SandboxError
 from streams.agent.attempt import GRACE, Attempt
 from tests.unit.streams.fake_host import (
@@ -239,8 +239,7 @@ async def test_a_program_whose_output_cannot_be_appended_is_ended_and_left_to_th
     ("error", "outcome"),
     [
         (NotFound("no blob"), "build_missing"),
-        (SandboxError("no namespaces"), "lost"),
-        (Unavailable("no store"), "lost"),
+        (InvalidInput("not that SHA-256"), "failed"),
     ],
 )
 async def test_what_could_not_be_prepared_says_why(
@@ -252,6 +251,19 @@ async def test_what_could_not_be_prepared_says_why(
         attempt.claim_accepted()
     kind, data = parts.events.events[-1]
     assert (kind, data["outcome"], data["reason"]) == ("finished", outcome, str(error))
+
+
+@pytest.mark.parametrize("error", [SandboxError("no namespaces"), Unavailable("no store")])
+async def test_a_fault_of_ours_before_the_start_is_no_verdict_and_leaves_the_attempt_to_its_lease(
+    parts: FakeHost, error: HermesError
+) -> None:
+    parts.sandbox.error = error
+    async with attempting(parts) as (attempt, task):
+        await asyncio.sleep(0.01)
+        attempt.claim_accepted()
+        await asyncio.wait({task}, timeout=2)
+        assert task.exception() is error
+    assert parts.events.kinds == ["claimed"]
 
 
 async def test_a_failed_preparation_says_nothing_when_the_claim_is_not_accepted(
