@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from cli.problem import usage
+from cli.problem import Problem, usage
 from hermes.errors import HermesError
 from hermes.packages.reference import FunctionRef
 
@@ -22,9 +22,11 @@ def parse_ref(text: str) -> FunctionRef:
 
 
 def parse_execution(text: str) -> str:
-    """An execution id, a prefix of one, or `@last`."""
+    """An execution id, a prefix of one, or `@last`. Raises a problem: nothing has such an id."""
     if text != "@last" and _ID.fullmatch(text) is None:
-        raise usage(f"{text!r} is no execution; write its id, the start of its id, or @last")
+        detail = f"no execution {text!r}; write its id, the start of its id, or @last"
+        # Not sent: a path made of it might lead elsewhere.
+        raise Problem("Not found", detail, code="not_found", status=404)
     return text.lower()
 
 

@@ -96,7 +96,7 @@ def test_what_does_not_exist_ends_with_four(api: FakeApi, hermes: Hermes) -> Non
 def test_what_cannot_be_an_id_never_reaches_the_server(
     api: FakeApi, hermes: Hermes, name: str
 ) -> None:
-    assert hermes("execution", "cancel", name).code == 2
+    assert hermes("execution", "cancel", name).code == 4
     assert not api.requests
 
 
