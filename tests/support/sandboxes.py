@@ -123,13 +123,20 @@ def _read(fd: int, output: bytearray) -> bool:
 
 def control_groups_of(owner: str) -> list[Path]:
     """Folders of sandboxes of `owner` that exist, in all hierarchies."""
-    return [path for path in CONTROL_GROUPS.glob(f"**/hermes/{owner}/*") if path.is_dir()]
+    # Unlike a glob, a walk does not mind folders that vanish meanwhile.
+    walk = os.walk(CONTROL_GROUPS)
+    return [
+        Path(folder, name)
+        for folder, names, _ in walk
+        if folder.endswith(f"/hermes/{owner}")
+        for name in names
+    ]
 
 
 def members_of(owner: str) -> set[int]:
     """Processes inside sandboxes of `owner`."""
     found: set[int] = set()
     for group in control_groups_of(owner):
-        with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+        with contextlib.suppress(OSError):  # it went meanwhile
             found |= {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
     return found
