@@ -31,7 +31,8 @@ from projections.rebuilds import REBUILD_LOCK
 from projections.writer import RowWriter
 from streams.topics import Topics
 
-Report = Callable[[int, int], Awaitable[None]]
+#: Hears the step (filling, verifying), and how many events of how many are read.
+Report = Callable[[str, int, int], Awaitable[None]]
 
 _REPORT_EVERY = 0.3
 _CHECKPOINTS = """
@@ -83,7 +84,7 @@ class Shadow:
             targets = await self._targets(connection, lock=False)
             total = sum(targets.values())
             reported_at = 0.0
-            await report(0, total)
+            await report("filling", 0, total)
             for place, target in targets.items():
                 filler = self._fillers[place]
                 while filler.next_offset < target:
@@ -92,12 +93,12 @@ class Shadow:
                     await filler.fill(connection, stride, self._count)
                     if time.monotonic() - reported_at > _REPORT_EVERY:
                         reported_at = time.monotonic()
-                        await report(self.events, total)
+                        await report("filling", self.events, total)
                 await filler.settle(connection)
             await create_indexes_and_statistics(connection, self.definition, self.schema)
             # What came meanwhile, before anybody has to wait for the lock.
             await self._follow(connection, await self._targets(connection, lock=False))
-        await report(self.events, max(total, self.events))
+        await report("verifying", self.events, max(total, self.events))
 
     @contextlib.asynccontextmanager
     async def level(self) -> AsyncIterator[asyncpg.Connection]:

@@ -31,5 +31,5 @@ async def verify(
     return found
 
 
-async def _ignore(_done: int, _total: int) -> None:
+async def _ignore(_step: str, _done: int, _total: int) -> None:
     """Nobody asked for the progress."""

@@ -103,7 +103,7 @@ async def test_a_rebuild_that_dies_leaves_the_old_generation_serving(stage):
     await stage.start_projector()
     [execution_id] = await _lives(stage, 1)
 
-    async def die(_done: int, _total: int) -> None:
+    async def die(_step: str, _done: int, _total: int) -> None:
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError):
