@@ -14,7 +14,6 @@ from hermes.packages.archive import unpack_artifact
 from hermes.packages.archive_limits import ArchiveLimits
 from hermes.packages.artifact import pack_artifact
 from hermes.packages.errors import ArchiveError, FolderError
-from hermes.packages.handler import check_handler
 from tests.support.archives import END, block
 
 ELF = b"\x7fELF" + bytes(60)
@@ -69,41 +68,3 @@ def test_a_damaged_artifact_is_refused_and_leaves_nothing(tmp_path: Path, built:
         with pytest.raises(ArchiveError):
             unpack_artifact(io.BytesIO(data), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["built"]
-
-
-@pytest.mark.parametrize("handler", ["bin/main.out", "./bin/main.out", "bin/./main.out", "run.sh"])
-def test_a_program_is_a_handler(handler: str, built: Path) -> None:
-    (built / "run.sh").write_bytes(b"#!/bin/sh\n")
-    (built / "run.sh").chmod(0o755)
-    assert check_handler(built, handler) is None
-
-
-def test_what_is_no_program_is_no_handler(built: Path) -> None:
-    (built / "dir").mkdir()
-    (built / "link").symlink_to("bin/main.out")
-    (built / "linked").symlink_to("bin")
-    os.mkfifo(built / "pipe")
-    (built / "text").write_bytes(b"hello")
-    (built / "text").chmod(0o755)
-    (built / "empty").touch(0o755)
-    (built / "plain").write_bytes(ELF)
-    (built / "plain").chmod(0o644)
-    reasons = {
-        "missing": "not there",
-        "bin/missing": "not there",
-        "dir": "regular",
-        "link": "link",
-        "linked/main.out": "link",
-        "bin/main.out/x": "regular",
-        "pipe": "regular",
-        "text": "ELF",
-        "empty": "ELF",
-        "plain": "executable",
-        "../built/bin/main.out": "leaves",
-        "/bin/sh": "absolute",
-    }
-    for handler, reason in reasons.items():
-        problem = check_handler(built, handler)
-        assert problem is not None, handler
-        assert problem.field == "handler"
-        assert reason in problem.message, (handler, problem)
