@@ -19,6 +19,7 @@ from hermes.server.accounts.idempotency import IdempotencyKeys
 from hermes.server.accounts.limiter import FailureLimiter, TokenBucket
 from hermes.server.accounts.passwords import Passwords
 from hermes.server.accounts.store import Accounts
+from hermes.server.closing import Closing
 from hermes.server.consistency import SessionPositions
 from hermes.server.cursors import OffsetCursors
 from hermes.server.metrics import Metrics
@@ -67,7 +68,7 @@ class Services:
         self.sessions = SessionPositions()
         self.metrics = Metrics()
         self.open_tails: Counter[str] = Counter()
-        self.closing = asyncio.Event()
+        self.closing = Closing()
         #: The first error that ends a reader; the process ends with it.
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.build_owners: dict[str, str] = {}

@@ -11,6 +11,7 @@ from hermes.server.routes import (
     functions,
     output,
     projections,
+    runs,
     system,
     users,
 )
@@ -196,7 +197,7 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path="/v1/executions",
         auth="user",
-        handler=executions.create,
+        handler=runs.create,
         summary="Run a function; with Accept: text/event-stream the answer is its tail",
         parameters=(_KEY,),
         body=Body("application/json", {"$ref": "#/components/schemas/RunRequest"}),

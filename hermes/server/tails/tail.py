@@ -8,10 +8,12 @@ from contextlib import ExitStack
 from typing import Self
 
 from hermes.domain.shapes import Event, event_shape
+from hermes.server.closing import Closing
 from hermes.server.pool_tap import PoolTap
 from hermes.server.tails.feed import OutputFeed
 from hermes.server.tails.hub import OutputQueue
 from hermes.server.tails.items import Item
+from hermes.server.tails.journal import Entry
 from hermes.server.tails.merger import ALL, Merger
 from hermes.server.tails.window import Wanted
 
@@ -31,7 +33,7 @@ class Tail:
         *,
         follow: bool = True,
         past: Sequence[Event] | None = None,
-        closing: asyncio.Event | None = None,
+        closing: Closing | None = None,
         fresh: bool = False,
     ) -> None:
         """`past`: all events of an execution that ended too long ago for the journal. `fresh`:
@@ -44,6 +46,7 @@ class Tail:
         self._fresh = fresh
         self._merger = Merger()
         self._wake = asyncio.Event()
+        self._entry: Entry | None = None
         self._given = 0
         self._stack = ExitStack()
         self._queue: OutputQueue | None = None
@@ -53,6 +56,8 @@ class Tail:
         wake = self._wake.set
         self._stack.enter_context(self._tap.journal.watched(self._id, wake))
         self._queue = self._stack.enter_context(self._tap.hub.listening(self._id, wake))
+        if self._closing is not None:
+            self._stack.enter_context(self._closing.watched(wake))
         if self._fresh:
             self._nothing_below = list(self._queue.starts)
         return self
@@ -111,9 +116,10 @@ class Tail:
             self._given = len(self._past)
             self._merger.events_read_to(ALL)
             return
-        entry = self._tap.journal.get(self._id)
-        if entry is not None:
-            for record, superseded in entry.records[self._given :]:
+        # Kept: the journal may forget an ended execution before a slow client has read it.
+        self._entry = self._entry or self._tap.journal.get(self._id)
+        if self._entry is not None:
+            for record, superseded in self._entry.records[self._given :]:
                 self._given += 1
                 self._merger.event(event_shape(record, superseded))
         self._merger.events_read_to(self._tap.fold.state.next_offset)
