@@ -37,8 +37,8 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     gpu_capable: bool
     scope: str
     handler: str
-    limits: dict[str, Any]
-    gpu: dict[str, Any] | None
+    limits: Limits
+    gpu: GpuRequest | None
     status: str
     build_id: str
     source_sha256: str
@@ -134,8 +134,8 @@ def function_shape(state: FunctionState) -> Function:
         gpu_capable=bool(config.get("gpuCapable", False)),
         scope=str(config.get("scope", "private")),
         handler=str(config.get("handler", "")),
-        limits=config.get("limits") or {},
-        gpu=config.get("gpu"),
+        limits=_limits(config.get("limits")),
+        gpu=_gpu(config.get("gpu")),
         status=state.status,
         build_id=state.build_id,
         source_sha256=state.source_sha256,
@@ -145,6 +145,25 @@ def function_shape(state: FunctionState) -> Function:
         built_at=timestamp(state.built_at),
         position=state.registered,
     )
+
+
+def _limits(given: Any) -> Limits:
+    """What the config says, completed by the defaults that a run of it would get."""
+    try:
+        return msgspec.convert(given or {}, Limits)
+    except msgspec.ValidationError:
+        return Limits()
+
+
+def _gpu(given: Any) -> GpuRequest | None:
+    """The config's wish under the names that executions show."""
+    if not isinstance(given, dict):
+        return None
+    try:
+        capability = {"compute_capability": given.get("computeCapability")}
+        return msgspec.convert(given | capability, GpuRequest)
+    except msgspec.ValidationError:
+        return None
 
 
 def execution_shape(state: ExecutionState) -> Execution:

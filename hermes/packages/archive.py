@@ -21,7 +21,7 @@ from hermes.packages.config import (
     FunctionConfig,
     parse_config,
 )
-from hermes.packages.errors import ArchiveError, broken_archive
+from hermes.packages.errors import ArchiveError, ConfigError, broken_archive
 from hermes.packages.names import NameSpace, path_problem, shown
 from hermes.packages.tar_stream import Entry, read_entries
 from hermes.packages.tree_writer import TreeWriter
@@ -140,8 +140,9 @@ class _Scan:
         contents: Iterator[bytes] = entry.contents()
         if path == CONFIG_NAME:
             if entry.size > MAX_CONFIG_BYTES:
-                self._problem(path, f"is larger than {MAX_CONFIG_BYTES // 1024} KiB")
-                return
+                raise ConfigError(
+                    [FieldProblem(path, f"is larger than {MAX_CONFIG_BYTES // 1024} KiB")]
+                )
             self.config = b"".join(contents)
             contents = iter((self.config,))
         if writer is not None:

@@ -206,7 +206,12 @@ def registry() -> tuple[RegistryPartition, str]:
     partition = RegistryPartition()
     first = id_at(77)
     partition.append(
-        registered(gpuCapable=True, gpu={"count": 2}, limits={"time": 5.0}, scope="public"),
+        registered(
+            gpuCapable=True,
+            gpu={"count": 2, "computeCapability": "8.0"},
+            limits={"time": 5.0},
+            scope="public",
+        ),
         event_id=first,
     )
     return partition, first
@@ -219,12 +224,20 @@ def test_a_function_shows_everything_under_its_agreed_name() -> None:
     function = shown(function_shape(applied.function))
     assert set(function) == FUNCTION
     assert function["id"] == "ada/primes:1.0.0"
-    assert (function["gpu_capable"], function["gpu"], function["scope"]) == (
-        True,
-        {"count": 2},
-        "public",
-    )
-    assert function["limits"] == {"time": 5.0}
+    assert (function["gpu_capable"], function["scope"]) == (True, "public")
+    assert function["gpu"] == {
+        "count": 2,
+        "memory": None,
+        "name": None,
+        "compute_capability": "8.0",
+    }
+    assert function["limits"] == {
+        "time": 5.0,
+        "memory": 1 << 30,
+        "cpus": 1.0,
+        "output": 10 << 20,
+        "processes": 256,
+    }
     assert (function["status"], function["artifact_sha256"]) == ("built", "a" * 64)
     assert function["position"] == {"topic": REGISTRY, "partition": 0, "offset": 0}
     assert all(FULL_TIME.match(one) for one in times(function))
@@ -241,7 +254,8 @@ def test_a_failed_build_shows_its_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [{}, {"limits": None, "gpu": None}, {"language": 7, "scope": None, "limits": "x"}]
+    "config",
+    [{}, {"limits": None, "gpu": None}, {"language": 7, "limits": "x", "gpu": {"count": 0}}],
 )
 def test_a_config_that_was_never_checked_does_not_break_a_function(config: Any) -> None:
     data = msgspec.structs.replace(registered(), config=config)

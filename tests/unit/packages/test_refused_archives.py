@@ -12,7 +12,7 @@ import pytest
 
 from hermes.packages.archive import unpack, validate
 from hermes.packages.archive_limits import ArchiveLimits
-from hermes.packages.errors import ArchiveError
+from hermes.packages.errors import ArchiveError, ConfigError
 from tests.support.archives import (
     END,
     archive_by_tarfile,
@@ -251,11 +251,16 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         archive_by_tarfile({"hermes.config.json": config_bytes(), "Makefile/x": b""}),
         "is missing",
     ),
-    "a config larger than 64 KiB": (
-        function_archive(config=config_bytes() + b" " * 65536),
-        "64 KiB",
-    ),
 }
+
+
+def test_a_config_larger_than_64_kib_is_refused_as_a_config(tmp_path: Path) -> None:
+    data = function_archive(config=config_bytes() + b" " * 65536)
+    with pytest.raises(ConfigError, match="64 KiB"):
+        validate(io.BytesIO(data), LIMITS)
+    with pytest.raises(ConfigError, match="64 KiB"):
+        unpack(io.BytesIO(data), tmp_path / "target", LIMITS)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("what", REFUSED)
