@@ -17,6 +17,21 @@ _TMP_BYTES = 64 * MIB  # a build's compilers get as much as its work folder
 _OURS = 2  # bwrap and process 1 count as processes too
 
 
+def folder_sizes(spec: SandboxSpec) -> dict[str, int]:
+    """Bytes of each memory-backed folder, by name.
+
+    What stands in them is charged to the program's memory. So each is a part of that at most, and
+    filling one up ends with "no space left", not with the program killed.
+    """
+    memory = spec.limits.memory
+    work = min(spec.limits.work_bytes, memory // 4)
+    return {
+        "work": work,
+        "tmp": work if spec.kind == "build" else min(_TMP_BYTES, memory // 8),
+        "shm": min(_SHM_BYTES, memory // 8),
+    }
+
+
 class Parts:
     """Taken together, released together."""
 
@@ -34,11 +49,7 @@ class Parts:
         self.group: ControlGroup | None = None
         self.kept_work: Path | None = None
         self.view: AssembledView | DelegatedView
-        sizes = {
-            "work": spec.limits.work_bytes,
-            "tmp": spec.limits.work_bytes if spec.kind == "build" else _TMP_BYTES,
-            "shm": _SHM_BYTES,
-        }
+        sizes = folder_sizes(spec)
         place = folder / spec.name
         if place.exists():
             raise SandboxError(f"there is a sandbox {spec.name} already")
@@ -56,9 +67,9 @@ class Parts:
             self._open_work()
             if groups:
                 self.group = groups.group(spec.name)
-                # What stands in the memory-backed folders is charged to the group as well.
-                memory = spec.limits.memory + sum(sizes.values())
-                self.group.create(memory, spec.limits.processes + _OURS, spec.limits.cpus)
+                self.group.create(
+                    spec.limits.memory, spec.limits.processes + _OURS, spec.limits.cpus
+                )
         except OSError as error:
             self.release()
             raise SandboxError(f"cannot lay out a sandbox: {error}") from error
