@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 _SNAPSHOT_RECORDS = 20_000
 _SNAPSHOT_SECONDS = 30.0
+# What comes in the moment after a batch goes into one transaction. The first record after a quiet
+# time does not wait, and nobody who asks sees a view this much older.
+_GATHER = 0.02
+_FEW = 200
 
 
 class Reload(Exception):
@@ -70,6 +74,8 @@ class Feed:
                     await self._apply(interpreter, records)
                     self.advanced = True
                     caught_up(interpreter)
+                    if len(records) < _FEW:
+                        await asyncio.sleep(_GATHER)
                 for sink in self._sinks:
                     await self._guarded(sink, sink.settle(self._log.first_record))
                 await self._snapshot(interpreter)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
 import asyncpg
+from aiokafka.structs import ConsumerRecord
 
 from hermes.domain.pool import PoolState
+from hermes.errors import LogUnavailable
 from projections.definitions import Source, Table
 from projections.interpreters import (
     Interpreter,
@@ -20,6 +23,7 @@ from projections.partition_log import PartitionLog
 from projections.writer import Rows, RowWriter
 
 _MOST = 8000
+_PATIENCE = 30.0
 
 
 class Filler:
@@ -108,11 +112,19 @@ class Filler:
 
     async def _next_rows(self, target: int) -> Rows:
         assert self._interpreter is not None
-        raws = await self._log.batch()
+        raws = await self._records()
         folded = [self._interpreter.take(raw) for raw in raws if raw.offset < target]
         if raws and raws[-1].offset >= target:
             self._log.seek(target)
         return self._interpreter.rows(self._writer.definition.name, folded)
+
+    async def _records(self) -> list[ConsumerRecord]:
+        # Whoever waits for these may hold the projector's lock, so not for ever.
+        deadline = time.monotonic() + _PATIENCE
+        while not (records := await self._log.batch()):
+            if time.monotonic() > deadline:
+                raise LogUnavailable(f"{self.source} gave no record for {_PATIENCE:.0f} s")
+        return records
 
     def _keep_back(self, rows: Rows) -> Rows:
         return {table.name: self._closed(table, rows) for table in self._writer.definition.tables}

@@ -45,6 +45,12 @@ class PartitionLog:
                 f"{checkpoint.projection} has read {where} up to {checkpoint.next_offset}, but the "
                 f"log ends at {end}: records were lost. Rebuild the projection from this log"
             )
+        beginning = await self._reader.beginning_offset()
+        if checkpoint.next_offset < beginning:
+            raise LogMismatch(
+                f"{where} begins at {beginning} by now, but {checkpoint.projection} has read it up "
+                f"to {checkpoint.next_offset} only. Rebuild the projection from what is left"
+            )
         known = checkpoint.first_record
         if known and self.first_record and known != self.first_record:
             raise LogMismatch(

@@ -127,6 +127,20 @@ async def test_a_lost_schema_comes_back(stage):
     assert await stage.differences() == []
 
 
+async def test_a_generation_of_an_older_shape_is_replaced(stage):
+    await stage.start_projector()
+    ids = await _lives(stage, 5)
+    await stage.database.execute(
+        "ALTER TABLE executions_g1.executions DROP COLUMN gpu_energy CASCADE"
+    )
+    await stage.run_executions(sample.requested())
+    await stage.status_becomes("executions", lambda s: s.status == "stopped")
+    assert (await stage.rebuild("executions")).comparison.differences == 0
+    await stage.status_becomes("executions", lambda s: (s.status, s.lag) == ("running", 0))
+    await stage.views.get_execution("id-of-ann", ids[0])
+    assert await stage.differences() == []
+
+
 async def test_only_one_rebuild_of_a_projection_at_a_time(stage):
     await stage.views.request_rebuild("functions")
     with pytest.raises(AlreadyExists):
