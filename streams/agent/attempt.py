@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 from hermes.domain import events as ev
 from hermes.domain.codec import encode
 from hermes.domain.execution import AttemptState, ExecutionState
-from hermes.domain.resources import Usage
+from hermes.domain.resources import MIB, Usage
 from hermes.errors import HermesError, LogUnavailable, NotFound, UserError
 from infra import gpu
 from infra.sandbox.port import KillReason, Prepared, SandboxExit, SandboxLimits, SandboxSpec
@@ -35,6 +35,9 @@ from streams.output import partition_of
 
 log = logging.getLogger(__name__)
 
+# Bytes of the writable folder; at most a quarter of the memory, to which it is charged.
+RUN_FOLDER = 256 * MIB
+BUILD_FOLDER = 1024 * MIB
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a cancelled program."""
 Stop = Literal["cancelled", "fenced", "shutdown"]
@@ -205,6 +208,7 @@ class Attempt:
                 cpus=limits.cpus,
                 output=limits.output,
                 processes=limits.processes,
+                work_bytes=BUILD_FOLDER if is_build else RUN_FOLDER,
             ),
             extra_ro_binds=toolchain.ro_binds if toolchain else (),
             keep_work=is_build,
