@@ -18,10 +18,10 @@ from projections.generations import active_generation
 from projections.interpreters import (
     Folded,
     Interpreter,
-    OutputInterpreter,
     PoolInterpreter,
     RegistryInterpreter,
 )
+from projections.output_index import OutputInterpreter
 from projections.partition_log import PartitionLog
 from projections.sink import Sink
 from projections.snapshots import newest_snapshot, save_snapshot

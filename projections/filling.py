@@ -15,10 +15,10 @@ from hermes.errors import LogUnavailable
 from projections.definitions import Source, Table
 from projections.interpreters import (
     Interpreter,
-    OutputInterpreter,
     PoolInterpreter,
     RegistryInterpreter,
 )
+from projections.output_index import OutputInterpreter
 from projections.partition_log import PartitionLog
 from projections.writer import Rows, RowWriter
 
