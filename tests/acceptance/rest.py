@@ -149,6 +149,18 @@ def _frames(got: urllib3.BaseHTTPResponse) -> Iterator[Frame]:
                 fields = {}
 
 
+def built(user: Rest, path: str, status: str = "built") -> Any:
+    """The function once its build has ended so."""
+    deadline = time.monotonic() + 90
+    while True:
+        answer = user.get(path)
+        function = answer.json(200)
+        if function["status"] == status:
+            return function
+        assert time.monotonic() < deadline, function
+        time.sleep(0.1)
+
+
 def shell_files(name: str = "shell", version: str = "1.0.0", **config: Any) -> dict[str, bytes]:
     """The files of a function that runs the first line of its input as a script.
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.acceptance.rest import GZIP, SHELL, Answer, Rest, archive, shell_files, source
+from tests.acceptance.rest import GZIP, SHELL, Answer, Rest, archive, built, shell_files, source
 from tests.support.system import PASSWORD, System, User
 
 _numbers = itertools.count(1)
@@ -91,17 +91,6 @@ def test_a_deleted_owners_functions_are_gone_and_not_taken_over(nobody: Rest, re
     leaver.ask("DELETE", "/v1/users/me", document={"password": PASSWORD})
     rest.get(f"/functions/{name}/shell/1.0.0").problem(404, "not_found")
     rest.post("/executions", {"function": f"{name}/shell"}).problem(404, "not_found")
-
-
-def built(user: Rest, path: str, status: str = "built") -> Any:
-    deadline = time.monotonic() + 90
-    while True:
-        answer = user.get(path)
-        function = answer.json(200)
-        if function["status"] == status:
-            return function
-        assert time.monotonic() < deadline, function
-        time.sleep(0.1)
 
 
 def test_routes_and_methods_that_are_not_there(rest: Rest, nobody: Rest) -> None:
