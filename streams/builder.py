@@ -22,9 +22,11 @@ from hermes.errors import LogUnavailable
 from hermes.readiness import report_ready
 from hermes.runtime import run_role, serve
 from hermes.settings import Settings
+from infra.blobs import BlobStore
 from streams.doorbell import Doorbell
 from streams.fold import LogFold
 from streams.log import LogWriter, PartitionReader, new_event, patiently
+from streams.snapshots import Snapshots
 from streams.topics import Topics, ensure_topics
 
 log = logging.getLogger(__name__)
@@ -153,7 +155,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     builder = Builder(settings)
     await builder.writer.start()
     await builder.registry.start()
-    await builder.pool.start()
+    await builder.pool.start(Snapshots(BlobStore(settings.blobs_url)).restore)
     doorbell = Doorbell(
         f"{settings.topic_prefix}-builder",
         settings.bootstrap,

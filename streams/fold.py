@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
 from hermes.domain.events import Event, Recorded
@@ -35,6 +35,7 @@ class Foldable(Protocol[VerdictT_co]):
 
 StateT = TypeVar("StateT", bound=Foldable)  # type: ignore[type-arg]
 Listener = Callable[[Recorded, VerdictT], None]
+Restore = Callable[[str, PartitionReader], Awaitable[StateT | None]]
 
 
 class LogFold(Generic[StateT, VerdictT]):
@@ -54,10 +55,11 @@ class LogFold(Generic[StateT, VerdictT]):
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    async def start(self) -> None:
-        """Fold everything up to the present end of the partition."""
+    async def start(self, restore: Restore[StateT] | None = None) -> None:
+        """Fold everything up to the present end of the partition, from what `restore` finds on."""
         await self._reader.start()
-        self._reader.seek(self.state.next_offset)
+        if restore is not None:
+            self.state = await restore(self.topic, self._reader) or self.state
         await self.advance(await self._reader.end_offset())
 
     async def stop(self) -> None:

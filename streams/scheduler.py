@@ -24,11 +24,13 @@ from hermes.errors import LogUnavailable
 from hermes.readiness import report_ready
 from hermes.runtime import run_role, serve
 from hermes.settings import Settings
+from infra.blobs import BlobStore
 from streams.doorbell import Doorbell
 from streams.fold import LogFold
 from streams.heartbeats import Heartbeat, HeartbeatReader
 from streams.leases import Leases, Overdue
 from streams.log import LogWriter, PartitionReader, new_event, patiently
+from streams.snapshots import Snapshots
 from streams.topics import Topics, ensure_topics
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Scheduler:
         )
         self.writer = LogWriter(settings.bootstrap, timeout=settings.append_timeout)
         self.heartbeats = HeartbeatReader(settings.bootstrap, topics.heartbeats(pool), self._heard)
+        self.snapshots = Snapshots(BlobStore(settings.blobs_url))
         self._id = f"scheduler-{new_id()}"
         self._leases = Leases(settings.lease, settings.claim_timeout)
         self._pending: dict[str, Place | None] = {}
@@ -102,6 +105,8 @@ class Scheduler:
             except LogUnavailable as error:
                 log.warning("cannot decide now: %s", error)
                 await asyncio.sleep(TICK)
+            if self.leads and self.snapshots.is_due(self.fold.state):
+                await self.snapshots.save(self.fold.state)
 
     async def _tick(self) -> None:
         try:
@@ -236,7 +241,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     await patiently(lambda: ensure_topics(settings, settings.pool), "Kafka")
     scheduler = Scheduler(settings, settings.pool)
     await scheduler.writer.start()
-    await scheduler.fold.start()
+    await scheduler.fold.start(scheduler.snapshots.restore)
     await scheduler.heartbeats.start()
     doorbell = Doorbell(
         f"{settings.topic_prefix}-scheduler-{settings.pool}",

@@ -71,13 +71,15 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class PoolState(msgspec.Struct, kw_only=True):
-    """See the module. `ended` has the executions of the last days by id."""
+    """See the module. `ended` has the executions of the last days by id; `began` is the log time
+    of the topic's first record, which tells it from a topic of the same name made anew."""
 
     pool: str
     topic: str
     epoch: int = 0
     scheduler: str | None = None
     next_offset: int = 0
+    began: int = 0
     log_time: int = 0
     superseded: int = 0
     malformed: int = 0
@@ -90,6 +92,8 @@ class PoolState(msgspec.Struct, kw_only=True):
         """Fold the next record of the partition; the caller skips what is folded already."""
         self.next_offset = record.offset + 1
         self.log_time = max(self.log_time, record.log_time)
+        if record.offset == 0:
+            self.began = record.log_time
         event = record.event
         if isinstance(event, ev.Malformed):
             self.malformed += 1

@@ -21,6 +21,7 @@ from streams.agent.stdin import InputSource
 from streams.doorbell import Doorbell
 from streams.fold import LogFold
 from streams.log import LogWriter, PartitionReader, patiently
+from streams.snapshots import Snapshots
 from streams.topics import Topics, ensure_topics
 
 OUTPUT_BATCH = 1024 * 1024
@@ -60,7 +61,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     fold: LogFold[PoolState, Applied] = LogFold(
         PoolState(pool=settings.pool, topic=topic), reader, topic
     )
-    await fold.start()
+    await fold.start(Snapshots(blobs).restore)
     incarnation = new_id()
     host = Host(
         settings=settings,

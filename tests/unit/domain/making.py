@@ -269,7 +269,7 @@ class RegistryPartition(_Partition):
 def content(state: PoolState | RegistryState) -> dict[str, Any]:
     """A state without what counts records: equal before and after a superseded one."""
     values = msgspec.structs.asdict(state)
-    for counter in ("next_offset", "log_time", "superseded", "malformed"):
+    for counter in ("next_offset", "log_time", "began", "superseded", "malformed"):
         values.pop(counter, None)
     return {
         name: dict(value) if isinstance(value, dict) else value for name, value in values.items()
