@@ -60,13 +60,27 @@ def _measure(folder: int, max_bytes: int, max_files: int) -> None:
     try:
         for entry in tree.walk(folder):
             files += 1
-            size += entry.status.st_size if stat.S_ISREG(entry.status.st_mode) else 0
+            size += _size_once_kept(folder, entry)
             if files > max_files:
                 raise BuildRefused(f"the build left more than {max_files} files")
             if size > max_bytes:
                 raise BuildRefused(f"the build left more than {max_bytes // MIB} MiB")
     except OSError as error:
         raise BuildRefused(str(error)) from error
+
+
+def _size_once_kept(folder: int, entry: tree.Entry) -> int:
+    # A link is kept as a copy of its file: a thousand links to one file take a thousand times it.
+    if stat.S_ISLNK(entry.status.st_mode):
+        try:
+            fd = tree.open_file(folder, entry.path)
+        except OSError:
+            return 0  # nothing that can be kept: `take_over` refuses it
+        try:
+            return os.fstat(fd).st_size
+        finally:
+            os.close(fd)
+    return entry.status.st_size if stat.S_ISREG(entry.status.st_mode) else 0
 
 
 def _check_handler(folder: int, handler: str) -> None:

@@ -147,3 +147,11 @@ def test_pipes_among_the_files_are_refused(work: Path, tmp_path: Path) -> None:
     os.mkfifo(work / "pipe")
     with pytest.raises(BuildRefused, match="pipe"):
         take_over(work, tmp_path / "target")
+
+
+def test_each_link_counts_as_the_copy_that_is_kept_of_it(work: Path) -> None:
+    (work / "large").write_bytes(bytes(4096))
+    for number in range(10):
+        (work / f"link{number}").symlink_to("large")
+    with pytest.raises(BuildRefused, match="left more than"):
+        inspect_build(work, "bin/main", max_bytes=5 * 4096)
