@@ -14,8 +14,7 @@ from aiokafka.errors import KafkaError
 
 from hermes.domain import events as ev
 from hermes.domain.events import Recorded
-from hermes.domain.ids import id_time_ms
-from hermes.domain.pool import REQUEST_WINDOW_MS, Applied, Ended, PoolState
+from hermes.domain.pool import Applied, Ended, PoolState
 from hermes.domain.registry import FunctionState, RegistryApplied, RegistryState
 from hermes.domain.resources import MIB, Input
 from hermes.errors import LogUnavailable
@@ -102,10 +101,6 @@ class Builder:
                 await self._request(function)
 
     async def _request(self, function: FunctionState) -> None:
-        age = abs(self.pool.state.log_time - id_time_ms(function.build_id))
-        if age > REQUEST_WINDOW_MS:
-            await self._report(function, Ended("rejected", None, reason="the build came too late"))
-            return
         config = function.config
         data = ev.ExecutionRequested(
             execution_id=function.build_id,
@@ -125,7 +120,16 @@ class Builder:
             retries=self._settings.attempts - 1,
         )
         event = new_event(data, ACTOR, correlation_id=function.registered_event)
-        await self.pool.append(self.writer, function.build_id, event)
+        _, verdict = await self.pool.append(self.writer, function.build_id, event)
+        known = self.pool.state
+        if (
+            verdict.superseded
+            and function.build_id not in known.live
+            and function.build_id not in known.ended
+        ):
+            # Only the log's own clock tells that a build comes too late, and the fold has it.
+            refused = Ended("rejected", None, reason=f"its build was refused: {verdict.misfit}")
+            await self._report(function, refused)
 
     async def _report(self, function: FunctionState, ended: Ended) -> None:
         data: ev.EventData
