@@ -36,6 +36,9 @@ from streams.topics import Topics, ensure_topics
 log = logging.getLogger(__name__)
 
 TICK = 0.5
+# With every agent busy a place is free in a moment as a rule. An event that says so at once would
+# cost as much as another of the run itself, just when there is the least room for it.
+ANNOUNCE_AFTER = 0.25
 OVERTAKEN_PAUSE = 5.0
 """Seconds for Faust to tell a process that was frozen whether the partition is still its own; it
 would take it back from its successor, and that from it, as fast as both can append."""
@@ -60,6 +63,7 @@ class Scheduler:
         self._id = f"scheduler-{new_id()}"
         self._leases = Leases(settings.lease, settings.claim_timeout)
         self._pending: dict[str, Place | None] = {}
+        self._waiting: dict[str, float] = {}
         self._confirming: dict[tuple[str, int], int] = {}
         self._assigned = False
         self._epoch = 0
@@ -87,6 +91,7 @@ class Scheduler:
     def _folded(self, record: Recorded, applied: Applied) -> None:
         # Our own decision, or somebody's that made it obsolete: either way it is no more pending.
         self._pending.pop(record.key, None)
+        self._waiting.pop(record.key, None)
         if self._epoch and isinstance(record.event, ev.Event) and not applied.superseded:
             data = record.event.data
             if isinstance(data, ev.SchedulerTookOver) and data.scheduler != self._id:
@@ -127,7 +132,12 @@ class Scheduler:
         alive = self._leases.alive(self.fold.state, time.monotonic())
         decisions = plan(self.fold.state, alive, self._pending)
         for decision in decisions:
-            await self._append(decision)
+            if not isinstance(decision, Wait) or self._waits_long(decision):
+                await self._append(decision)
+
+    def _waits_long(self, decision: Wait) -> bool:
+        now = time.monotonic()
+        return now - self._waiting.setdefault(decision.execution.id, now) >= ANNOUNCE_AFTER
 
     async def _take_over(self) -> None:
         await self.fold.catch_up()

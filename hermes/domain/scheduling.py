@@ -17,6 +17,9 @@ from hermes.domain.resources import Gpu, GpuRequest
 
 MAX_ATTEMPTS = 10
 """Also attempts that never started end somewhere."""
+_AGENTS_BUSY = "every agent is busy"
+_GPUS_BUSY = "every fitting GPU is busy"
+_BUSY = frozenset({_AGENTS_BUSY, _GPUS_BUSY})
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -119,6 +122,8 @@ def _occupy(agents: Iterable[_Free], gpus: Iterable[str]) -> None:
 def _decide(execution: ExecutionState, state: PoolState, free: list[_Free]) -> Decision | None:
     if execution.cancel_requested_at is not None:
         return End(execution, "cancelled", "cancelled before it ran")
+    if execution.reason in _BUSY and free and not any(agent.slots > 0 for agent in free):
+        return None  # nothing has changed for it; thousands may wait
     spent = _spent(execution)
     if spent is not None:
         return End(execution, "lost", spent)
@@ -152,9 +157,9 @@ def _why_not(execution: ExecutionState, state: PoolState, some_alive: bool) -> D
         ):
             return Reject(execution, reason)
     elif execution.gpu is not None:
-        reason = "every fitting GPU is busy"
+        reason = _GPUS_BUSY
     else:
-        reason = "every agent is busy"
+        reason = _AGENTS_BUSY
     if execution.status == "queued" and execution.reason == reason:
         return None
     if execution.attempts and execution.status == "queued":

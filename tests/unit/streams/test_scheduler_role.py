@@ -108,6 +108,19 @@ async def test_a_decision_is_made_once_while_it_is_on_its_way(stage: Stage) -> N
     assert stage.kinds == ["scheduled"]
 
 
+async def test_only_who_waits_for_long_is_told_so(stage: Stage) -> None:
+    waiting = [id_at(number) for number in range(1, 7)]
+    stage.log(*(requested(one) for one in waiting))
+    for _ in range(2):
+        await stage.scheduler._act()
+    assert stage.kinds == ["scheduled"] * 4
+    await asyncio.sleep(scheduler.ANNOUNCE_AFTER)
+    stage.log(*(scheduled(one) for one in waiting[:4]))
+    for _ in range(2):
+        await stage.scheduler._act()
+    assert stage.kinds == ["scheduled"] * 4 + ["queued"] * 2
+
+
 async def test_a_decision_that_could_not_be_handed_over_is_made_again(stage: Stage) -> None:
     stage.log(requested(X))
     stage.writer.refusals = 1
