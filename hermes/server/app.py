@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 # It does not answer, turns us away, or has no room: whatever we asked, it is not the asker's fault.
 _DATABASE_AWAY = (
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
@@ -45,7 +46,13 @@ def make_app(services: Services) -> web.Application:
     async def answer(request: web.Request, handler: _Next) -> web.StreamResponse:
         return await outermost.answer(request, handler)
 
+    async def sign(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Server"] = "hermes"
+        response.headers["Hermes-Version"] = hermes.__version__
+        response.headers["Hermes-Request-Id"] = request["id"]
+
     app = web.Application(middlewares=[answer])
+    app.on_response_prepare.append(sign)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _handler(route, services))
     return app
@@ -74,11 +81,9 @@ class _Outermost:
 
     async def answer(self, request: web.Request, handler: _Next) -> web.StreamResponse:
         """The middleware."""
-        request_id = new_id()
+        request["id"] = request_id = new_id()
         started = time.perf_counter()
         response = await self._answer_or_problem(request, handler, request_id)
-        if not response.prepared:
-            response.headers["Hermes-Request-Id"] = request_id
         self._count(request, response, time.perf_counter() - started)
         return response
 

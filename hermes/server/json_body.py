@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from hermes.errors import (
 )
 from hermes.packages.strict_json import JsonError, JsonObject, parse_json
 
+_BODY_PATIENCE = 60.0
 _TYPES = {str: "a string", bool: "true or false", float: "a number"}
 
 
@@ -26,16 +28,21 @@ def refuse_content_encoding(request: web.Request) -> None:
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
-    """The whole body of at most `limit` bytes. Raises TooLarge, UnsupportedMediaType."""
+    """The whole body of at most `limit` bytes. Raises TooLarge, UnsupportedMediaType, or
+    InvalidRequest if it does not come in time."""
     refuse_content_encoding(request)
     if request.content_length is not None and request.content_length > limit:
         raise TooLarge(f"the body may have {limit} bytes")
     pieces, size = [], 0
-    async for piece in request.content.iter_any():
-        size += len(piece)
-        if size > limit:
-            raise TooLarge(f"the body may have {limit} bytes")
-        pieces.append(piece)
+    try:
+        async with asyncio.timeout(_BODY_PATIENCE):
+            async for piece in request.content.iter_any():
+                size += len(piece)
+                if size > limit:
+                    raise TooLarge(f"the body may have {limit} bytes")
+                pieces.append(piece)
+    except TimeoutError:
+        raise InvalidRequest(f"the body took longer than {_BODY_PATIENCE:.0f} s") from None
     return b"".join(pieces)
 
 

@@ -184,7 +184,12 @@ class Api:
         process = self._processes.pop(module)
         if process.returncode is None:
             process.send_signal(how)
-        return await asyncio.wait_for(process.wait(), 15)
+        try:
+            return await asyncio.wait_for(process.wait(), 15)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise AssertionError(f"{module} did not stop:\n{self.log(module)}") from None
 
     def pid(self, module: str) -> int:
         """A role's process."""

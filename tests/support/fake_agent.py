@@ -7,8 +7,10 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from hermes.domain import codec
 from hermes.domain import events as ev
-from hermes.domain.resources import Inventory, Position, StreamDigest, Usage
+from hermes.domain.ids import new_id
+from hermes.domain.resources import Input, Inventory, Limits, Position, StreamDigest, Usage
 from hermes.settings import Settings
 from streams.log import LogWriter, PartitionReader, new_event
 from streams.output import headers, partition_of
@@ -173,6 +175,43 @@ class FakeAgent:
                 output={},
             ),
         )
+
+    async def ends_others(self, count: int) -> Position:
+        """Request and cancel as many executions of somebody else; where the last event stands."""
+        topic = self._topics.executions("default")
+        sent = []
+        for _ in range(count):
+            execution_id = new_id()
+            requested = ev.ExecutionRequested(
+                execution_id=execution_id,
+                execution_kind="run",
+                function="other/other",
+                version="1.0.0",
+                artifact_sha256=ARTIFACT,
+                source_sha256=ARTIFACT,
+                handler="main",
+                language="cpp",
+                owner="other",
+                owner_id="other",
+                pool="default",
+                input=Input(bytes=0, sha256=hashlib.sha256(b"").hexdigest()),
+                limits=Limits(),
+                gpu=None,
+            )
+            cancelled = ev.ExecutionFinished(
+                execution_id=execution_id,
+                attempt=0,
+                outcome="cancelled",
+                exit_code=None,
+                signal=None,
+                usage=None,
+                last_seq=-1,
+                output={},
+            )
+            for data in (requested, cancelled):
+                value = codec.encode(new_event(data, "fake"))
+                sent.append(await self._writer.send(topic, execution_id, value))
+        return [await self._writer.acknowledged(one) for one in sent][-1]
 
     async def loses(self, execution_id: str, attempt: int = 1) -> int:
         """Say that an attempt was lost, with its output up to now."""

@@ -85,7 +85,7 @@ async def cancel(call: Call) -> web.StreamResponse:
     entry = found.tap.journal.get(found.id)
     if entry is None:
         raise NotFound(f"no execution {found.id}")
-    if applied.superseded and entry.state.terminal and entry.state.cancel_requested_at is None:
+    if applied.superseded and entry.state.terminal:
         raise AlreadyFinished(f"execution {found.id} has ended")
     headers = call.wrote(Position(found.tap.fold.topic, 0, offset))
     return json_response(execution_shape(entry.state), 202, headers)

@@ -17,7 +17,8 @@ import asyncpg
 import psutil
 import pytest
 
-from tests.support.api import Api, settings_for
+from hermes.server.tails.journal import KEEP_ENDED
+from tests.support.api import PASSWORD, Api, settings_for
 from tests.support.cluster import Cluster
 from tests.support.fake_agent import FakeAgent
 
@@ -72,6 +73,7 @@ async def test_a_tail_goes_on_after_the_server_was_stopped(
 
 async def test_nobody_is_let_in_while_the_accounts_are_away(own: Api) -> None:
     user = await own.user()
+    await own.stop("projections.projector", signal.SIGKILL)
     parts = urlsplit(own.settings.database_url)
     name = parts.path.removeprefix("/")
     other = await asyncpg.connect(urlunsplit(parts._replace(path="/hermes")))
@@ -81,7 +83,9 @@ async def test_nobody_is_let_in_while_the_accounts_are_away(own: Api) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
         )
         for path in ("/users/me", "/executions", "/functions"):
-            (await user.get(path)).problem(503, "unavailable")
+            answer = await user.get(path)
+            assert answer.status == 503, own.log("hermes.server")
+            answer.problem(503, "unavailable")
         credentials = {"username": user.name, "password": "not the password"}
         (await own.nobody.post("/tokens", credentials)).problem(503, "unavailable")
         assert (await own.nobody.ask("GET", "/readyz")).status == 503
@@ -138,3 +142,33 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
             return b"".join(pieces)
         except asyncio.LimitOverrunError as error:
             pieces.append(await reader.readexactly(error.consumed))
+
+
+async def test_one_of_many_first_accounts_is_the_admin(own: Api) -> None:
+    users = await asyncio.gather(*(own.user() for _ in range(6)))
+    admins = [(await user.get("/users/me")).expect(200)["admin"] for user in users]
+    assert sorted(admins) == [False] * 5 + [True]
+    credentials = {"username": "same", "password": PASSWORD}
+    answers = await asyncio.gather(*(own.nobody.post("/users", credentials) for _ in range(4)))
+    assert sorted(answer.status for answer in answers) == [201, 409, 409, 409]
+
+
+async def test_what_ended_long_ago_is_read_from_the_views(own: Api, its_agent: FakeAgent) -> None:
+    user = await own.user()
+    function = await deployed(user, its_agent)
+    execution_id = await run(user, function)
+    started = await its_agent.starts(execution_id)
+    await its_agent.writes(execution_id, b"long ago", after=started)
+    await its_agent.finishes(execution_id)
+    path = f"/executions/{execution_id}"
+    before = [f.token for f in await frames(user, f"{path}/tail")]
+    last = await its_agent.ends_others(KEEP_ENDED + 1)
+    headers = {"Hermes-After": str(last)}
+    for wanted in (path, path[:-8]):
+        shown = (await user.get(wanted, headers=headers)).expect(200)
+        assert (shown["id"], shown["outcome"]) == (execution_id, "succeeded")
+    assert [f.token for f in await frames(user, f"{path}/tail")] == before
+    rest = await frames(user, f"{path}/tail", **{"Last-Event-ID": before[3]})
+    assert [f.token for f in rest] == before[4:]
+    assert (await user.get(f"{path}/output/stdout")).body == b"long ago"
+    (await user.post(f"{path}/cancel")).problem(409, "already_finished")
