@@ -24,6 +24,11 @@ from streams.same_loop import SameLoopTransport
 log = logging.getLogger(__name__)
 
 
+class _App(faust.App):  # type: ignore[misc]
+    def _create_directories(self) -> None:
+        """It keeps nothing on disk, and would leave a folder for each boot of an agent."""
+
+
 class Doorbell:
     """One Faust app, for one role and the partitions that it follows."""
 
@@ -40,7 +45,7 @@ class Doorbell:
         self._folds = {fold.topic: fold for fold in folds}
         self._ring = ring
         self._on_assigned = on_assigned
-        self._app = faust.App(
+        self._app = _App(
             app_id,
             broker=[f"kafka://{server}" for server in bootstrap.split(",")],
             value_serializer="raw",
@@ -55,7 +60,6 @@ class Doorbell:
             broker_rebalance_timeout=10.0,
             broker_commit_interval=5.0,
             store="memory://",
-            datadir=None,
         )
         self._app.transport = SameLoopTransport(self._app.conf.broker_consumer, self._app)
         for topic in self._folds:

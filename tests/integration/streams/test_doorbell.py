@@ -106,3 +106,15 @@ async def test_the_partition_passes_to_who_is_left(settings: Settings, writer: L
                 await second.rings_for(writer)
             finally:
                 await second.__aexit__()
+
+
+async def test_it_leaves_nothing_in_the_folder_that_it_runs_in(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    async with asyncio.timeout(30):
+        async with Follower(settings, "tidy") as follower:
+            await follower.owns.wait()
+    assert list(folder.iterdir()) == []
