@@ -84,6 +84,9 @@ class _Outermost:
         request["id"] = request_id = new_id()
         started = time.perf_counter()
         response = await self._answer_or_problem(request, handler, request_id)
+        if not response.prepared and request.writer.output_size > 0:
+            # Behind the part that is sent already, a problem would be taken for more of it.
+            raise ConnectionError(f"request {request_id} ended in the middle of its answer")
         self._count(request, response, time.perf_counter() - started)
         return response
 

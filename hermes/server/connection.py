@@ -48,7 +48,7 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what aiohttp could not parse, or what no handler caught."""
-        if status >= 500:
+        if status >= 500 and not isinstance(exc, ConnectionError):
             self.log_exception("a request failed", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer is sent already")

@@ -20,6 +20,7 @@ from hermes.server.services import Services
 _BUILDER_PATIENCE = 5.0
 _FOLD_PATIENCE = 1.0
 _EVENTS_PAGE = 200
+_TERMINAL = ("execution.finished", "execution.rejected")
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +78,10 @@ async def find_build(call: Call) -> Found:
 
 
 async def past_events(call: Call, found: Found) -> list[Event] | None:
-    """All events of an execution that ended too long ago for the journal; None for others."""
+    """All events of an execution that ended too long ago for the journal; None for others.
+
+    Raises Unavailable if the views do not show its end, on which a tail would wait for ever.
+    """
     if found.tap.journal.get(found.id) is not None:
         return None
     events: list[Event] = []
@@ -89,7 +93,14 @@ async def past_events(call: Call, found: Found) -> list[Event] | None:
         events += [msgspec.json.decode(item, type=Event) for item in page.items]
         cursor = page.next_cursor
         if cursor is None:
-            return events
+            break
+    if any(not event.superseded and event.kind in _TERMINAL for event in events):
+        return events
+    # The views were ahead of our fold, which has it by now; or they are far behind.
+    await found.tap.catch_up()
+    if found.tap.journal.get(found.id) is not None:
+        return None
+    raise Unavailable(f"the end of execution {found.id} is not in the views yet")
 
 
 async def function_to_run(services: Services, user: Account, ref: FunctionRef) -> FunctionState:

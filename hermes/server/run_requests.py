@@ -30,8 +30,9 @@ _INPUTS = ("input", "input_base64", "input_blob")
 EMPTY = hashlib.sha256(b"").hexdigest()
 
 
-class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request for a run. `input` is what came inline, `blob` the SHA-256 of what did not."""
+class RunRequest(msgspec.Struct, kw_only=True):
+    """A request for a run. `input` is what came inline, to be dropped once it is appended; `blob`
+    the SHA-256 of what did not."""
 
     ref: FunctionRef
     id: str | None

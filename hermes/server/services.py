@@ -25,12 +25,13 @@ from hermes.server.cursors import OffsetCursors
 from hermes.server.metrics import Metrics
 from hermes.server.pool_tap import PoolTap
 from hermes.server.tails.tokens import ResumeTokens
+from hermes.server.turns import Turns
 from hermes.settings import Settings
 from infra.blobs import BlobStore
 from projections.migrate import apply_migrations, connect_patiently, migrate
 from projections.views import Views
 from streams.fold import LogFold
-from streams.log import LogWriter, PartitionReader, new_event
+from streams.log import LogWriter, PartitionReader, new_event, patiently
 from streams.topics import Topics, ensure_topics
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,10 @@ class Services:
         self.taps = {}
         self.passwords = Passwords()
         self.failed_logins = FailureLimiter()
+        #: One by one, so that what one guess costs counts for the next.
+        self.logins = Turns()
+        #: Bodies that are held in memory, by user.
+        self.large_bodies = Turns(at_once=8)
         self.registrations = TokenBucket(rate=5.0, burst=200.0)
         self.sessions = SessionPositions()
         self.metrics = Metrics()
@@ -152,7 +157,7 @@ class Services:
         self.writer = LogWriter(settings.bootstrap, timeout=timeout)
         self.output_writer = LogWriter(settings.bootstrap, timeout=timeout, batch_bytes=1024 * 1024)
         await asyncio.gather(self.writer.start(), self.output_writer.start())
-        await ensure_topics(settings, settings.pool)
+        await patiently(lambda: ensure_topics(settings, settings.pool), "Kafka")
         topic = self.topics.registry
         reader = PartitionReader(settings.bootstrap, topic, max_wait_ms=_LONG_POLL_MS)
         self._registry_reader = reader

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,12 +15,14 @@ import msgspec
 from aiohttp import web
 
 from hermes.errors import InvalidRequest, RateLimited, TooLarge, UnsupportedMediaType
+from hermes.server.call import Call
 from hermes.server.json_body import refuse_content_encoding
 
 IDLE = 30.0
 TOTAL = 900.0
-_AT_ONCE = 16
-_open = 0
+_AT_ONCE = 32
+_AT_ONCE_OF_ONE_USER = 8
+_open: Counter[str] = Counter()
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -31,20 +34,24 @@ class Upload(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def received(request: web.Request, folder: Path, most: int) -> AsyncIterator[Upload]:
+async def received(call: Call, most: int) -> AsyncIterator[Upload]:
     """The body in a file of its own. Raises TooLarge, InvalidRequest, RateLimited."""
-    global _open
+    request, user_id = call.request, call.user.id
     refuse_content_encoding(request)
     if request.content_length is not None and request.content_length > most:
         raise TooLarge(f"the body has {request.content_length} bytes, {most} are allowed")
-    if _open >= _AT_ONCE:
+    if _open[user_id] >= _AT_ONCE_OF_ONE_USER:
+        raise RateLimited(f"you have {_open[user_id]} uploads under way", retry_after=2.0)
+    if _open.total() >= _AT_ONCE:
         raise RateLimited("too many uploads at this moment", retry_after=2.0)
-    _open += 1
-    path = folder / secrets.token_hex(16)
+    _open[user_id] += 1
+    path = call.services.uploads / secrets.token_hex(16)
     try:
         yield await _receive(request, path, most)
     finally:
-        _open -= 1
+        _open[user_id] -= 1
+        if not _open[user_id]:
+            del _open[user_id]
         path.unlink(missing_ok=True)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import msgspec
 
 from hermes.errors import IdempotencyMismatch, InvalidRequest
+from hermes.server.turns import Turns
 
 KEPT = timedelta(hours=24)
 _MAX_KEY = 128
@@ -29,33 +29,13 @@ class IdempotencyKeys:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._busy: dict[tuple[str, str, str], tuple[asyncio.Lock, int]] = {}
+        self._turns = Turns()
 
     @asynccontextmanager
-    async def one_at_a_time(
-        self, user_id: str, route: str, key: str
-    ) -> AsyncIterator[AsyncExitStack]:
-        """Requests with the same key wait for each other; across servers the fold decides.
-
-        Close the stack that comes to let the next one in before the block ends.
-        """
-        async with AsyncExitStack() as turn:
-            await turn.enter_async_context(self._alone((user_id, route, key)))
-            yield turn
-
-    @asynccontextmanager
-    async def _alone(self, name: tuple[str, str, str]) -> AsyncIterator[None]:
-        lock, users = self._busy.get(name, (asyncio.Lock(), 0))
-        self._busy[name] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._busy[name]
-            if users == 1:
-                del self._busy[name]
-            else:
-                self._busy[name] = (lock, users - 1)
+    async def one_at_a_time(self, user_id: str, route: str, key: str) -> AsyncIterator[None]:
+        """Requests with the same key wait for each other; across servers the fold decides."""
+        async with self._turns.of((user_id, route, key)):
+            yield
 
     async def first_answer(
         self, user_id: str, route: str, key: str, digest: bytes

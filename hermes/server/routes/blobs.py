@@ -19,7 +19,7 @@ async def put(call: Call) -> web.StreamResponse:
     services, wanted = call.services, call.path("sha256")
     if not _SHA256.match(wanted):
         refuse(FieldProblem("sha256", "must be a SHA-256 in lower-case hex"))
-    async with received(call.request, services.uploads, services.settings.max_input) as upload:
+    async with received(call, services.settings.max_input) as upload:
         if upload.sha256 != wanted:
             refuse(FieldProblem("sha256", f"the body's SHA-256 is {upload.sha256}"))
         await services.blobs.put_file(upload.path, wanted)

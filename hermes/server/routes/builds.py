@@ -26,7 +26,7 @@ async def create(call: Call) -> web.StreamResponse:
     services, user = call.services, call.user
     require_content_type(call.request, *CONTENT_TYPES)
     settings = services.settings
-    async with received(call.request, services.uploads, settings.max_source) as upload:
+    async with received(call, settings.max_source) as upload:
         config = await checked_source(upload, settings)
         await services.blobs.put_file(upload.path, upload.sha256)
     tap = services.taps[settings.pool]

@@ -38,7 +38,7 @@ async def register(call: Call) -> web.StreamResponse:
     header = call.request.headers.get("Idempotency-Key")
     key = None if header is None else checked_key(header)
     async with (
-        received(call.request, services.uploads, services.settings.max_source) as upload,
+        received(call, services.settings.max_source) as upload,
         AsyncExitStack() as turn,
     ):
         if key is None:

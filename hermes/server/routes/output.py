@@ -13,11 +13,12 @@ from typing import IO
 import msgspec
 from aiohttp import web
 
+from hermes.domain.resources import StreamDigest
 from hermes.domain.shapes import Execution
 from hermes.errors import NotFound, RangeNotSatisfiable, Unavailable
 from hermes.server.call import Call
 from hermes.server.lookup import Found, find_execution, past_events
-from hermes.server.tails.items import EventItem, GapItem, OutputItem
+from hermes.server.tails.items import EndItem, EventItem, GapItem, OutputItem
 from hermes.server.tails.tail import Tail
 
 _IN_MEMORY = 4 * 1024 * 1024
@@ -37,6 +38,7 @@ class Collected(msgspec.Struct):
     file: IO[bytes]
     bytes: int = 0
     complete: bool = True
+    ended: bool = False
 
 
 async def get(call: Call) -> web.StreamResponse:
@@ -45,21 +47,33 @@ async def get(call: Call) -> web.StreamResponse:
     if stream not in ("stdout", "stderr"):
         raise NotFound("an execution has the streams stdout and stderr")
     found = await find_execution(call)
-    execution = msgspec.json.decode(found.body, type=Execution)
-    headers = dict(_HEADERS)
-    digest = (execution.output or {}).get(stream)
-    if digest is not None:
-        headers["ETag"] = f'"{digest.sha256}"'
-        if call.request.headers.get("If-None-Match") == headers["ETag"]:
-            return web.Response(status=304, headers=headers)
+    tag = _tag(found, stream)
+    if tag is not None and call.request.headers.get("If-None-Match") == tag:
+        return web.Response(status=304, headers={**_HEADERS, "ETag": tag})
     with _spool() as file:
         collected = await _collect(call, found, stream, file)
-        if digest is not None and (not collected.complete or collected.bytes != digest.bytes):
-            raise Unavailable("a part of this output is missing")
-        if digest is None and execution.finished_at is not None:
-            # It ended without an agent's word, so what counts is what stands in the log.
-            headers["ETag"] = f'"{_sha256(file)}"'
+        headers = dict(_HEADERS)
+        if collected.ended:
+            # It may have ended while we read: what its end says, it says of what we have.
+            digest = _digest(await find_execution(call), stream)
+            if digest is None:
+                # It ended without an agent's word, so what counts is what stands in the log.
+                headers["ETag"] = f'"{_sha256(file)}"'
+            elif not collected.complete or collected.bytes != digest.bytes:
+                raise Unavailable("a part of this output is missing")
+            else:
+                headers["ETag"] = f'"{digest.sha256}"'
         return await _send(call, collected, headers)
+
+
+def _digest(found: Found, stream: str) -> StreamDigest | None:
+    execution = msgspec.json.decode(found.body, type=Execution)
+    return (execution.output or {}).get(stream)
+
+
+def _tag(found: Found, stream: str) -> str | None:
+    digest = _digest(found, stream)
+    return None if digest is None else f'"{digest.sha256}"'
 
 
 async def _collect(call: Call, found: Found, stream: str, file: IO[bytes]) -> Collected:
@@ -76,6 +90,8 @@ async def _collect(call: Call, found: Found, stream: str, file: IO[bytes]) -> Co
                             collected.bytes, collected.complete = 0, True
                         case GapItem():
                             collected.complete = False
+                        case EndItem():
+                            collected.ended = True
                         case OutputItem() if item.chunk.stream == stream:
                             file.write(item.chunk.data)
                             collected.bytes += len(item.chunk.data)

@@ -36,25 +36,37 @@ MOST_LIVE = 10_000
 # A text of the longest inline input may be written in escapes of six bytes each.
 _BODY_FACTOR = 6
 _BODY_EXTRA = 64 * 1024
+# Longer ones wait until this user's others are read and appended: they stand in memory.
+_LARGE_BODY = 64 * 1024
 
 
 async def create(call: Call) -> web.StreamResponse:
     """POST /executions: 202 with the execution, or at once its tail."""
-    settings = call.services.settings
-    body = await read_body(call.request, settings.max_inline_input * _BODY_FACTOR + _BODY_EXTRA)
-    request = parse_run_request(body, settings)
-    key = call.request.headers.get("Idempotency-Key")
-    if key is None:
-        return await _run(call, request, request.id or new_id(), given_id=request.id is not None)
-    key = checked_key(key)
-    keys, digest, user_id = call.services.idempotency, hashlib.sha256(body).digest(), call.user.id
-    async with keys.one_at_a_time(user_id, ROUTE, key) as turn:
+    async with AsyncExitStack() as turn:
+        body = await _body(call, turn)
+        request = parse_run_request(body, call.services.settings)
+        digest = hashlib.sha256(body).digest()
+        del body  # the answer may be a tail that lasts for hours
+        key = call.request.headers.get("Idempotency-Key")
+        if key is None:
+            wanted, given_id = request.id or new_id(), request.id is not None
+            return await _run(call, request, wanted, given_id=given_id, turn=turn)
+        key, user_id, keys = checked_key(key), call.user.id, call.services.idempotency
+        await turn.enter_async_context(keys.one_at_a_time(user_id, ROUTE, key))
         known, answer = await keys.first_answer(user_id, ROUTE, key, digest)
         if known is not None and answer is not None:
             await turn.aclose()
             return await _first_answer(call, known, answer)
         wanted = known or request.id or new_id()
         return await _run(call, request, wanted, given_id=True, key=(key, digest), turn=turn)
+
+
+async def _body(call: Call, turn: AsyncExitStack) -> bytes:
+    most = call.services.settings.max_inline_input * _BODY_FACTOR + _BODY_EXTRA
+    length = call.request.content_length
+    if length is None or length > _LARGE_BODY:
+        await turn.enter_async_context(call.services.large_bodies.of((call.user.id,)))
+    return await read_body(call.request, most)
 
 
 async def _run(
@@ -64,7 +76,7 @@ async def _run(
     *,
     given_id: bool,
     key: tuple[str, bytes] | None = None,
-    turn: AsyncExitStack | None = None,
+    turn: AsyncExitStack,
 ) -> web.StreamResponse:
     services, user = call.services, call.user
     tap = services.taps.get(request.pool)
@@ -91,14 +103,14 @@ async def _run(
     fresh = not given_id  # an id of our own is nobody else's
     with Tail(data.execution_id, tap, closing=services.closing, fresh=fresh) as tail:
         submitted = await _submit(call, tap, data, request.input, given_id=given_id)
+        request.input = b""
         execution = execution_shape(submitted.state)
         headers = call.wrote(submitted.position)
         headers["Location"] = f"/v1/executions/{data.execution_id}"
         if key is not None:
             answer = Answer(202, msgspec.Raw(msgspec.json.encode(execution)), headers)
             await services.idempotency.answered(user.id, ROUTE, key[0], answer)
-        if turn is not None:
-            await turn.aclose()
+        await turn.aclose()
         if not wants_stream(call):
             return json_response(execution, 202, headers)
         return await stream_tail(

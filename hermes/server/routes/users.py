@@ -50,16 +50,17 @@ async def log_in(call: Call) -> web.StreamResponse:
     password = fields.text("password", required=True) or ""
     fields.check()
     key = (username[:64], call.address)
-    services.failed_logins.check(key)
-    account, hashed = (
-        await services.accounts.with_password(username)
-        if _USERNAME.match(username)
-        else (None, None)
-    )
-    if not await services.passwords.matches(hashed, password) or account is None:
-        services.failed_logins.failed(key)
-        raise InvalidCredentials
-    services.failed_logins.succeeded(key)
+    async with services.logins.of(key):
+        services.failed_logins.check(key)
+        account, hashed = (
+            await services.accounts.with_password(username)
+            if _USERNAME.match(username)
+            else (None, None)
+        )
+        if not await services.passwords.matches(hashed, password) or account is None:
+            services.failed_logins.failed(key)
+            raise InvalidCredentials
+        services.failed_logins.succeeded(key)
     token = await services.accounts.new_token(account)
     return json_response(
         {"user": account.shape, "token": token.text, "expires_at": timestamp(token.expires_at)}, 201
@@ -84,11 +85,12 @@ async def unregister(call: Call) -> web.StreamResponse:
     password = fields.text("password", required=True) or ""
     fields.check()
     key = (user.username, call.address)
-    services.failed_logins.check(key)
-    _, hashed = await services.accounts.with_password(user.username)
-    if not await services.passwords.matches(hashed, password):
-        services.failed_logins.failed(key)
-        raise InvalidCredentials("wrong password")
+    async with services.logins.of(key):
+        services.failed_logins.check(key)
+        _, hashed = await services.accounts.with_password(user.username)
+        if not await services.passwords.matches(hashed, password):
+            services.failed_logins.failed(key)
+            raise InvalidCredentials("wrong password")
     await _delete_functions(call)
     await services.accounts.delete(user)
     return no_content()

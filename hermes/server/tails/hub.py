@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hermes.errors import LogUnavailable
 from streams.log import PartitionReader
 from streams.output import Chunk, chunk
 
+log = logging.getLogger(__name__)
+
 QUEUE_BYTES = 4 * 1024 * 1024
 QUEUE_CHUNKS = 4096
+PAUSE = 0.5
 _LONG_POLL_MS = 500
 
 
@@ -94,7 +99,12 @@ class OutputHub:
         """Read one partition for ever."""
         reader = self._readers[partition]
         while True:
-            records = await reader.batch(wait=1.0, most=1000)
+            try:
+                records = await reader.batch(wait=1.0, most=1000)
+            except LogUnavailable as error:
+                log.warning("%s/%d cannot be read now: %s", self._topic, partition, error)
+                await asyncio.sleep(PAUSE)
+                continue
             if not records:
                 continue
             self._positions[partition] = records[-1].offset + 1
