@@ -11,16 +11,21 @@ import uuid
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 ID_PREFIX = re.compile(r"[0-9a-f][0-9a-f-]{0,35}\Z")
 
+_MOST_AHEAD_NS = 60 * 1_000_000_000
 _last_ns = 0
 
 
 def new_id() -> str:
-    """A fresh UUIDv7; ids made by one process rise strictly.
+    """A fresh UUIDv7; ids made by one process rise strictly, unless its clock is set far back.
 
     The 12 bits after the version hold the fraction of the millisecond (RFC 9562, method 3).
     """
     global _last_ns
-    ns = max(time.time_ns(), _last_ns + 250)
+    now = time.time_ns()
+    ns = max(now, _last_ns + 250)
+    if ns - now > _MOST_AHEAD_NS:
+        # The clock was set back. Ids of a time that is yet to come would fit nowhere.
+        ns = now
     _last_ns = ns
     ms, fraction = divmod(ns, 1_000_000)
     rand = int.from_bytes(os.urandom(8), "big")
