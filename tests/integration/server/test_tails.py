@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import time
 from typing import Any
 
 from hermes.domain.ids import new_id
@@ -196,3 +197,20 @@ async def test_output_is_served_whole_and_by_ranges(
 async def test_an_execution_that_was_never_requested_does_not_exist(ana: ApiUser) -> None:
     for path in ("", "/tail", "/events", "/output/stdout"):
         (await ana.get(f"/executions/{new_id()}{path}")).problem(404, "not_found")
+
+
+async def test_a_chunk_that_names_an_event_that_never_comes_is_shown_at_the_end(
+    ana: ApiUser, agent: FakeAgent, function: dict[str, Any]
+) -> None:
+    execution_id = await run(ana, function)
+    started = await agent.starts(execution_id)
+    await agent.writes(execution_id, b"0", after=started)
+    await agent.writes(execution_id, b"1", after=10**17)
+    began = time.monotonic()
+    found = []
+    async for frame in ana.tail(f"/executions/{execution_id}/tail"):
+        found.append(frame)
+        if frame.event == "output" and frame.data["seq"] == 0:
+            await agent.finishes(execution_id)
+    assert output(found) == b"01"
+    assert time.monotonic() - began < 8
