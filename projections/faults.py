@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import asyncpg
 from aiokafka.errors import KafkaError
 
@@ -28,3 +30,11 @@ def is_passing(error: BaseException) -> bool:
         # Of the connection, unless a value was refused (which is a ValueError as well).
         return not isinstance(error, ValueError)
     return isinstance(error, _PASSING)
+
+
+def end_if_cancelled() -> None:
+    """To be called where an error is about to be survived: one that was raised while cleaning up
+    may stand in front of a cancellation, which must not be lost with it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

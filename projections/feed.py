@@ -162,7 +162,9 @@ class Feed:
             return
         records = interpreter.next_offset - self._snapshot_offset
         late = time.monotonic() - self._snapshot_time > _SNAPSHOT_SECONDS
-        if records >= _SNAPSHOT_RECORDS or (late and records >= 1000):
+        # A share of what a snapshot holds, or its writing would soon be most of the work.
+        size = len(interpreter.state.ended)
+        if records >= max(_SNAPSHOT_RECORDS, size) or (late and records >= max(1000, size // 4)):
             async with self._pool.acquire() as connection:
                 await save_snapshot(connection, interpreter.state, self._log.first_record)
             self._snapshot_offset = interpreter.next_offset

@@ -10,7 +10,7 @@ import asyncpg
 from hermes.settings import Settings
 from projections.checkpoints import CheckpointLost, record_feed_error
 from projections.definitions import Source
-from projections.faults import is_passing
+from projections.faults import end_if_cancelled, is_passing
 from projections.feed import Feed, Reload
 from projections.generations import GENERATIONS_CHANNEL
 from projections.interpreters import Interpreter, RegistryInterpreter
@@ -65,6 +65,7 @@ class Projector:
             try:
                 return await partitions_of(self._settings.bootstrap, topic)
             except Exception as error:
+                end_if_cancelled()
                 if not is_passing(error):
                     raise
                 log.warning("%s: %r; again in %.0f s", topic, error, _LONGEST_PAUSE)
@@ -89,6 +90,7 @@ class Projector:
             except CheckpointLost:
                 raise
             except Exception as error:
+                end_if_cancelled()
                 if is_passing(error):
                     pause = _FIRST_PAUSE if feed.advanced else pause
                     log.warning("%s: %r; again in %.1f s", source, error, pause)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from projections.faults import is_passing
+from projections.faults import end_if_cancelled, is_passing
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ async def keep_listening(
             async with pool.acquire() as connection:
                 await _listen(connection, channel, hear, connected)
         except Exception as error:
+            end_if_cancelled()
             if not is_passing(error):
                 raise
             log.warning("not listening on %s: %r", channel, error)
@@ -55,4 +57,6 @@ async def _listen(
         await lost.wait()
     finally:
         connection.remove_termination_listener(ended)
-        await connection.remove_listener(channel, heard)
+        # On a connection that just broke this fails, or hangs; it is gone with it anyway.
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(connection.remove_listener(channel, heard), _PAUSE)

@@ -10,7 +10,7 @@ import sys
 
 import asyncpg
 
-from projections.faults import is_passing
+from projections.faults import end_if_cancelled, is_passing
 from projections.listening import keep_listening
 from projections.rebuilds import (
     REBUILDS_CHANNEL,
@@ -53,6 +53,7 @@ class RebuildRunner:
                 for name in await requested_rebuilds(self._pool):
                     await self._run(name)
             except Exception as error:
+                end_if_cancelled()
                 if not is_passing(error):
                     raise
                 log.warning("rebuilds: %r", error)
