@@ -172,3 +172,25 @@ async def test_what_ended_long_ago_is_read_from_the_views(own: Api, its_agent: F
     assert [f.token for f in rest] == before[4:]
     assert (await user.get(f"{path}/output/stdout")).body == b"long ago"
     (await user.post(f"{path}/cancel")).problem(409, "already_finished")
+
+
+async def test_no_tail_waits_for_an_end_that_only_the_views_would_have(
+    own: Api, its_agent: FakeAgent
+) -> None:
+    user = await own.user()
+    function = await deployed(user, its_agent)
+    execution_id = await run(user, function)
+    started = await its_agent.starts(execution_id)
+    path = f"/executions/{execution_id}"
+    shown = f"{own.settings.topic_prefix}.executions.default/0/{started}"
+    (await user.get(path, headers={"Hermes-After": shown})).expect(200)
+    await own.stop("projections.projector", signal.SIGKILL)
+    await its_agent.finishes(execution_id)
+    last = await its_agent.ends_others(KEEP_ENDED + 1)
+    async with asyncio.timeout(10):
+        while (await user.get(f"{path}/tail?follow=false")).status != 503:
+            await asyncio.sleep(0.1)  # the journal still has it
+        (await user.get(f"{path}/tail")).problem(503, "unavailable")
+    await own.start("projections.projector")
+    (await user.get(path, headers={"Hermes-After": str(last)})).expect(200)
+    assert (await frames(user, f"{path}/tail"))[-1].event == "end"
