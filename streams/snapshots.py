@@ -38,8 +38,10 @@ class Snapshots:
         self._known: dict[str, int] = {}
 
     def is_due(self, state: PoolState) -> bool:
-        """Whether enough was folded since the last one that this process wrote or read."""
-        return state.next_offset - self._known.get(state.topic, 0) >= EVERY
+        """Whether enough was folded since the last one that this process wrote or read: the more,
+        the larger the state is, so that its writing stays a small part of the work."""
+        enough = max(EVERY, len(state.ended))
+        return state.next_offset - self._known.get(state.topic, 0) >= enough
 
     async def save(self, state: PoolState) -> None:
         """Write the state as it stands now. A failure is logged: there is the next time."""

@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hermes.domain.pool import RULES, Applied, PoolState
+from hermes.domain.pool import RULES, Applied, Ended, PoolState
 from infra.blobs import BlobStore
 from streams.fold import LogFold
 from streams.snapshots import Snapshots
 from tests.integration.log.conftest import Pool
-from tests.unit.domain.making import event, joined
+from tests.unit.domain.making import event, id_at, joined
 
 
 @pytest.fixture
@@ -102,3 +102,5 @@ async def test_a_snapshot_is_due_again_only_after_many_records(
     assert not snapshots.is_due(state)
     state.next_offset = 40_000
     assert snapshots.is_due(state)
+    state.ended = {id_at(number): Ended("finished", "succeeded") for number in range(30_000)}
+    assert not snapshots.is_due(state)
