@@ -15,7 +15,7 @@ import msgspec
 
 from hermes.domain.ids import is_id_prefix
 from hermes.domain.resources import Position
-from hermes.errors import AlreadyExists, AmbiguousId, NotFound
+from hermes.errors import AlreadyExists, AmbiguousId, InvalidRequest, NotFound
 from projections.cursors import read_cursor, write_cursor
 from projections.definitions import DEFINITIONS
 from projections.positions import Progress
@@ -249,7 +249,11 @@ class Views:
             raise AlreadyExists(f"a rebuild of {name} is under way")
 
     async def _fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
-        rows: list[asyncpg.Record] = await self._pool.fetch(_QUERIES[query], *values)
+        try:
+            rows: list[asyncpg.Record] = await self._pool.fetch(_QUERIES[query], *values)
+        except asyncpg.DataError:
+            # A time beyond the calendar, or a cursor that somebody made up.
+            raise InvalidRequest("a value is beyond what can be looked for") from None
         return rows
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
+import hashlib
+import re
 from typing import Any
 
 import pytest
@@ -91,6 +94,8 @@ async def test_a_strange_path_is_not_found(user: ApiUser, path: str) -> None:
         "/executions?kind=other",
         "/executions?since=yesterday",
         "/executions?until=2026-01-01",
+        "/executions?since=0001-01-01T00:00:00%2B23:59",
+        "/executions?until=9999-12-31T23:59:59-23:59",
         "/executions?function=a%00b",
         "/functions?status=unknown",
         "/functions?owner=%00",
@@ -105,6 +110,21 @@ async def test_a_wrong_parameter_is_refused(user: ApiUser, query: str) -> None:
 async def test_a_cursor_that_is_not_ours_is_refused(user: ApiUser, path: str) -> None:
     for cursor in ("x", "%00", "A" * 5000, "1-0000000000000000"):
         (await user.get(f"{path}?cursor={cursor}")).problem(400, _code(cursor))
+
+
+async def test_a_cursor_that_is_made_up_to_fit_is_refused(
+    ana: ApiUser, function: dict[str, Any]
+) -> None:
+    # Its digest holds no secret, so anybody can write one; the place in it is not of this world.
+    place = b'{"created_at": "2030-01-01T00:00:00Z", "key": "\\u0000", "version": ""}'
+    run = (await ana.post("/executions", {"function": function["id"]})).expect(202)
+    seen = await ana.get(f"/executions/{run['id']}/tail?follow=false")
+    owner_id = re.search(rb'"owner_id":"([^"]+)"', seen.body)
+    assert owner_id is not None
+    scope = repr(("functions", owner_id[1].decode(), None, None, None)).encode()
+    digest = hashlib.sha256(scope + b"\n" + place).digest()[:8]
+    cursor = base64.urlsafe_b64encode(digest + place).decode().rstrip("=")
+    (await ana.get(f"/functions?cursor={cursor}")).problem(400, "invalid_request")
 
 
 def _code(cursor: str) -> str:
