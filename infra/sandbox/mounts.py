@@ -72,6 +72,11 @@ def seal(target: Path) -> None:
     _mount(None, target, None, _BIND | _REMOUNT | _RDONLY | _NOSUID)
 
 
+def cover(target: Path) -> None:
+    """Show an empty read-only folder at `target`, whatever is below."""
+    _mount("tmpfs", target, "tmpfs", _RDONLY | _NOSUID | _NODEV, "nr_inodes=1,mode=555")
+
+
 def unmount(target: Path) -> None:
     """Detach what is mounted at `target` and below; nothing there is fine."""
     _LIBC.umount2(os.fsencode(target), _MNT_DETACH)

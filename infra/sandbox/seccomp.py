@@ -40,7 +40,7 @@ _REFUSED = {
 # filter cannot see.
 _ABSENT = {"clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427}
 
-_CLONE, _SOCKET, _IOCTL, _PERSONALITY = 56, 41, 16, 135
+_CLONE, _SOCKET, _SOCKETPAIR, _IOCTL, _PERSONALITY = 56, 41, 53, 16, 135
 _NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 _SOCKET_FAMILIES = (1, 2, 10, 16)  # unix, inet, inet6, netlink
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
@@ -75,7 +75,8 @@ def program() -> bytes:
     for number in sorted(_REFUSED.values()):
         code += _if(_EQUAL, number, refuse)
     code += _argument_rule(_CLONE, 0, _if(_ANY_BIT, _NAMESPACE_FLAGS, refuse))
-    code += _argument_rule(_SOCKET, 0, _only(_SOCKET_FAMILIES, _errno(errno.EAFNOSUPPORT)))
+    for call in (_SOCKET, _SOCKETPAIR):
+        code += _argument_rule(call, 0, _only(_SOCKET_FAMILIES, _errno(errno.EAFNOSUPPORT)))
     code += _argument_rule(
         _IOCTL, 1, [op for request in _TERMINAL_INJECTION for op in _if(_EQUAL, request, refuse)]
     )

@@ -21,6 +21,9 @@ from infra.sandbox.skeleton import lay_out_etc
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+# A GPU's driver asks /sys about the hardware. Other sandboxes, by their control groups, and the
+# host's firmware are none of its business.
+_COVERED = ("/sys/fs", "/sys/firmware")
 _WRITABLE = {"work": "/work", "tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108
 
 
@@ -101,6 +104,9 @@ class AssembledView:
             mounts.bind(spec.function_dir, self._folder / "fn")
         for host, inside in extra:
             mounts.bind(Path(host), self._folder / inside.lstrip("/"))
+        if spec.gpu_devices:
+            for hidden in filter(os.path.isdir, _COVERED):
+                mounts.cover(self._folder / hidden[1:])
 
     def release(self) -> None:
         """Detach the mounts, and with the last process the folders' memory is free."""
@@ -157,4 +163,7 @@ class DelegatedView:
         shown = [*spec.extra_ro_binds, *([("/sys", "/sys")] if spec.gpu_devices else [])]
         for host_path, inside in shown:
             args += ["--ro-bind", host_path, inside]
+        if spec.gpu_devices:
+            for hidden in filter(os.path.isdir, _COVERED):
+                args += ["--tmpfs", hidden, "--remount-ro", hidden]
         return [*args, "--remount-ro", "/dev", "--remount-ro", "/"]

@@ -36,6 +36,8 @@ int main(int count, char **words) {
     tell("raw", socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
     tell("packet", socket(AF_PACKET, SOCK_RAW, 0));
     tell("vsock", socket(AF_VSOCK, SOCK_STREAM, 0));
+    int pair[2];
+    tell("vsock-pair", socketpair(AF_VSOCK, SOCK_STREAM, 0, pair));
     tell("alg", socket(AF_ALG, SOCK_SEQPACKET, 0));
     tell("bluetooth", socket(AF_BLUETOOTH, SOCK_RAW, 0));
     tell("tipc", socket(AF_TIPC, SOCK_STREAM, 0));
