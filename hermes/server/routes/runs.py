@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from contextlib import AsyncExitStack
 
@@ -57,6 +58,10 @@ async def create(call: Call) -> web.StreamResponse:
         if known is not None and answer is not None:
             await turn.aclose()
             return await _first_answer(call, known, answer)
+        if known is not None and request.id is None:
+            accepted = await _accepted_before(call, known, key, turn)
+            if accepted is not None:
+                return accepted
         wanted = known or request.id or new_id()
         return await _run(call, request, wanted, given_id=True, key=(key, digest), turn=turn)
 
@@ -104,23 +109,52 @@ async def _run(
     with Tail(data.execution_id, tap, closing=services.closing, fresh=fresh) as tail:
         submitted = await _submit(call, tap, data, request.input, given_id=given_id)
         request.input = b""
-        execution = execution_shape(submitted.state)
-        headers = call.wrote(submitted.position)
-        headers["Location"] = f"/v1/executions/{data.execution_id}"
-        if key is not None:
-            answer = Answer(202, msgspec.Raw(msgspec.json.encode(execution)), headers)
-            await services.idempotency.answered(user.id, ROUTE, key[0], answer)
-        await turn.aclose()
-        if not wants_stream(call):
-            return json_response(execution, 202, headers)
-        return await stream_tail(
-            call,
-            tail,
-            data.execution_id,
-            pool_topic=tap.fold.topic,
-            beginning=Beginning(),
-            headers=headers,
-        )
+        name = key[0] if key else None
+        return await _accepted(call, tap, tail, submitted, key=name, turn=turn)
+
+
+async def _accepted_before(
+    call: Call, execution_id: str, key: str, turn: AsyncExitStack
+) -> web.StreamResponse | None:
+    """The answer, if an earlier request of this key was accepted without getting one. The key's
+    row vouches for that; the function may have changed since."""
+    services = call.services
+    await asyncio.gather(*(tap.catch_up() for tap in services.taps.values()))
+    for tap in services.taps.values():
+        entry = tap.journal.get(execution_id)
+        if entry is not None and entry.state.owner_id == call.user.id:
+            submitted = Submitted(entry.state, entry.state.requested)
+            with Tail(execution_id, tap, closing=services.closing) as tail:
+                return await _accepted(call, tap, tail, submitted, key=key, turn=turn)
+    return None
+
+
+async def _accepted(
+    call: Call,
+    tap: PoolTap,
+    tail: Tail,
+    submitted: Submitted,
+    *,
+    key: str | None,
+    turn: AsyncExitStack,
+) -> web.StreamResponse:
+    execution = execution_shape(submitted.state)
+    headers = call.wrote(submitted.position)
+    headers["Location"] = f"/v1/executions/{execution.id}"
+    if key is not None:
+        answer = Answer(202, msgspec.Raw(msgspec.json.encode(execution)), headers)
+        await call.services.idempotency.answered(call.user.id, ROUTE, key, answer)
+    await turn.aclose()
+    if not wants_stream(call):
+        return json_response(execution, 202, headers)
+    return await stream_tail(
+        call,
+        tail,
+        execution.id,
+        pool_topic=tap.fold.topic,
+        beginning=Beginning(),
+        headers=headers,
+    )
 
 
 async def _submit(

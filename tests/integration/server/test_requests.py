@@ -9,10 +9,11 @@ import io
 import json
 from typing import Any
 
+import asyncpg
 import pytest
 
 from hermes.domain.ids import new_id
-from tests.support.api import ApiUser
+from tests.support.api import Api, ApiUser
 from tests.support.archives import config_bytes, function_archive
 from tests.support.fake_agent import FakeAgent
 
@@ -94,6 +95,22 @@ async def test_concurrent_requests_with_one_key_are_one_execution(
     for bad in ("", "x" * 129, "with space", "é"):
         answer = await ana.post("/executions", document, headers={"Idempotency-Key": bad})
         answer.problem(400, "invalid_request")
+
+
+async def test_a_retry_whose_first_answer_was_lost_finds_its_execution(
+    api: Api, ana: ApiUser, agent: FakeAgent
+) -> None:
+    function = await deployed(ana, agent, functionName="grows")
+    document, key = {"function": f"{ana.name}/grows"}, {"Idempotency-Key": "lost"}
+    first = (await ana.post("/executions", document, headers=key)).expect(202)
+    database = await asyncpg.connect(api.settings.database_url)
+    # As if the server had died between the log's acknowledgement and its own answer.
+    await database.execute("UPDATE accounts.idempotency SET answer = NULL WHERE key = 'lost'")
+    await database.close()
+    await deployed(ana, agent, functionName="grows", functionVersion="2.0.0")
+    again = (await ana.post("/executions", document, headers=key)).expect(202)
+    assert (again["id"], again["function"]) == (first["id"], function["id"])
+    assert len((await ana.get("/executions")).expect(200)["items"]) == 1
 
 
 async def test_registering_twice_with_one_key_is_answered_as_the_first_time(
