@@ -12,7 +12,7 @@ from cli.problem import Problem, from_error, usage
 from cli.session import Session
 from hermes.errors import HermesError, InvalidRequest
 
-SANDBOXES = ("bubblewrap", "docker")
+SANDBOXES = ("bubblewrap",)
 
 
 @contextmanager

@@ -56,9 +56,7 @@ def bubblewrap(home: Path) -> Check:
     return Check("bubblewrap", True, required, "a sandbox started")
 
 
-_NO_SANDBOX = (
-    "Allow user namespaces on this machine, or use Docker with: hermes up --sandbox docker."
-)
+_NO_SANDBOX = "Allow user namespaces on this machine, or run the agent on one that allows them."
 
 
 def user_namespaces(home: Path) -> Check:

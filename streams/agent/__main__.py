@@ -7,6 +7,7 @@ import hashlib
 
 from hermes.domain.ids import new_id
 from hermes.domain.pool import Applied, PoolState
+from hermes.errors import InvalidRequest
 from hermes.readiness import report_ready
 from hermes.runtime import run_role, serve
 from hermes.settings import Settings
@@ -36,6 +37,9 @@ def _owner(settings: Settings) -> str:
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve `settings.pool` as `settings.agent` until `stop`."""
+    if settings.sandbox != "bubblewrap":
+        # Never something weaker or other than what the operator asked for.
+        raise InvalidRequest(f"HERMES_SANDBOX: there is no {settings.sandbox!r}, only bubblewrap")
     folder = settings.home / "agents" / settings.agent
     spool = folder / "spool"
     spool.mkdir(parents=True, exist_ok=True)
@@ -94,7 +98,16 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     report_ready()
     reason = "crashed"
     try:
-        await serve(stop, [agent.tick(), agent.heartbeats(), doorbell.watch()])
+        await serve(
+            stop,
+            [
+                agent.tick(),
+                agent.heartbeats(),
+                events.watch(),
+                output.watch(),
+                doorbell.watch(),
+            ],
+        )
         reason = "stopped"
     finally:
         await agent.leave(reason)
