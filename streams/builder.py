@@ -169,7 +169,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     await doorbell.start()
     report_ready()
     try:
-        await serve(stop, [builder.run(), builder.pool.follow(), doorbell.watch()])
+        await serve(
+            stop, [builder.run(), builder.pool.follow(), builder.writer.watch(), doorbell.watch()]
+        )
     finally:
         await doorbell.stop()
         await builder.pool.stop()

@@ -8,6 +8,7 @@ unknown, and whoever retries uses the same id.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -23,6 +24,8 @@ from hermes.domain.ids import new_id
 from hermes.domain.resources import Position
 from hermes.errors import LogError, LogUnavailable
 from streams.topics import MAX_RECORD_BYTES
+
+log = logging.getLogger(__name__)
 
 START_PATIENCE = 60.0
 FETCH_BYTES = 8 * 1024 * 1024
@@ -81,6 +84,7 @@ class LogWriter:
 
     def __init__(self, bootstrap: str, *, timeout: float, batch_bytes: int = 64 * 1024) -> None:
         self.timeout = timeout
+        self._wedged: asyncio.Event = asyncio.Event()
         self._producer = AIOKafkaProducer(
             bootstrap_servers=bootstrap,
             enable_idempotence=True,
@@ -124,7 +128,7 @@ class LogWriter:
     ) -> asyncio.Future[Any]:
         """Hand a record over, in order; the future resolves when the broker acknowledged it."""
         try:
-            return await asyncio.wait_for(
+            future: asyncio.Future[Any] = await asyncio.wait_for(
                 self._producer.send(
                     topic, value, key=key.encode(), partition=partition, headers=headers or []
                 ),
@@ -132,6 +136,20 @@ class LogWriter:
             )
         except (TimeoutError, KafkaError) as error:
             raise LogUnavailable(f"{topic} took no record: {error!r}") from None
+        future.add_done_callback(self._judge)
+        return future
+
+    async def watch(self) -> None:
+        """Return only by raising LogError, once the broker has refused a record for good: its
+        sequence number is missing before all later ones, so every one of them is refused, too."""
+        await self._wedged.wait()
+        raise LogError("the log refused a record, and will refuse this process's next ones")
+
+    def _judge(self, sent: asyncio.Future[Any]) -> None:
+        error = None if sent.cancelled() else sent.exception()
+        if isinstance(error, KafkaError) and not error.retriable:
+            log.error("the log refused a record: %r", error)
+            self._wedged.set()
 
     async def acknowledged(self, future: asyncio.Future[Any]) -> Position:
         """Where a sent record stands. Raises LogUnavailable after the deadline."""

@@ -86,7 +86,9 @@ class Scheduler:
         self._wake.set()
 
     def _heard(self, heartbeat: Heartbeat) -> None:
-        self._leases.heard(heartbeat, time.monotonic())
+        # A takeover counts afresh; until then nobody would forget what is heard here.
+        if self.leads:
+            self._leases.heard(heartbeat, time.monotonic())
 
     def _folded(self, record: Recorded, applied: Applied) -> None:
         # Our own decision, or somebody's that made it obsolete: either way it is no more pending.
@@ -263,7 +265,15 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     await doorbell.start()
     report_ready()
     try:
-        await serve(stop, [scheduler.run(), scheduler.heartbeats.follow(), doorbell.watch()])
+        await serve(
+            stop,
+            [
+                scheduler.run(),
+                scheduler.heartbeats.follow(),
+                scheduler.writer.watch(),
+                doorbell.watch(),
+            ],
+        )
     finally:
         await doorbell.stop()
         await scheduler.heartbeats.stop()

@@ -169,6 +169,8 @@ class Services:
             event = new_event(ev.PoolCreated(pool=settings.pool), "api")
             await self.registry.append(self.writer, settings.pool, event)
         await asyncio.gather(*(self._tap_opened(pool) for pool in self.registry.state.pools))
+        for writer in (self.writer, self.output_writer):
+            self._start(writer.watch())
 
     def _on_registry(self, record: Recorded, applied: RegistryApplied) -> None:
         if applied.function is not None and not applied.superseded:

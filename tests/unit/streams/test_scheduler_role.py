@@ -233,3 +233,10 @@ async def test_a_cancelled_request_is_ended(stage: Stage) -> None:
     await stage.scheduler._act()
     kind, data = stage.writer.events[0]
     assert (kind, data["outcome"], data["attempt"]) == ("finished", "cancelled", 0)
+
+
+async def test_who_stands_by_keeps_nothing_of_what_it_hears(follower: Stage) -> None:
+    stood_by = follower.scheduler
+    for attempt in range(1, 50):
+        stood_by._heard(Heartbeat(agent="a1", incarnation="i1", running={X: attempt}))
+    assert not stood_by._leases._renewed
