@@ -96,7 +96,7 @@ def test_cuda_code_compiles_without_a_warning(
     (tmp_path / "work").mkdir()
     shutil.copy(ROOT / source / "main.cu", tmp_path / "work")
     warnings = ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror"]
-    done = enclosed("nvcc", "-std=c++17", *warnings, "-c", "-o", "/work/main.o", "main.cu")
+    done = enclosed("nvcc", "-std=c++17", *warnings, "-c", "-o", "/work/compiled.o", "main.cu")
     assert done.returncode == 0, done.stderr.decode()
 
 
