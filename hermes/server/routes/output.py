@@ -20,9 +20,12 @@ from hermes.server.call import Call
 from hermes.server.lookup import Found, find_execution, past_events
 from hermes.server.tails.items import EndItem, EventItem, GapItem, OutputItem
 from hermes.server.tails.tail import Tail
+from hermes.server.turns import Turns
 
 _IN_MEMORY = 4 * 1024 * 1024
 _PIECE = 256 * 1024
+# Each takes as much of the disk as the output is long, so those of one user wait for each other.
+_reads = Turns(at_once=4)
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
 _HEADERS = {
     "Accept-Ranges": "bytes",
@@ -50,6 +53,11 @@ async def get(call: Call) -> web.StreamResponse:
     tag = _tag(found, stream)
     if tag is not None and call.request.headers.get("If-None-Match") == tag:
         return web.Response(status=304, headers={**_HEADERS, "ETag": tag})
+    async with _reads.of((call.user.id,)):
+        return await _read_and_send(call, found, stream)
+
+
+async def _read_and_send(call: Call, found: Found, stream: str) -> web.StreamResponse:
     with _spool() as file:
         collected = await _collect(call, found, stream, file)
         headers = dict(_HEADERS)
