@@ -19,6 +19,7 @@ async def measure(subject: Subject) -> None:
     clock = subject.cpu()
     slices, seconds = (2, 2.0) if subject.quick else (4, 4.0)
     await _hermes(subject, 8, 1.0)
+    await _idle(subject, clock, seconds)
     for concurrency in CONCURRENCY:
         rates, floors, latencies, executions = [], [], [], 0
         spent: dict[str, float] = {}
@@ -37,6 +38,17 @@ async def measure(subject: Subject) -> None:
         for name, cost in costs.items():
             table.setdefault(name, {})[f"{concurrency} at a time"] = cost
         subject.report.notes.append(_limit(concurrency, costs, median(rates)))
+
+
+async def _idle(subject: Subject, clock: CpuClock, seconds: float) -> None:
+    await _quiet(clock)
+    before = clock.read()
+    await asyncio.sleep(seconds)
+    subject.report.tables["CPU of an idle Hermes"] = {
+        name: {"ms per second": used}
+        for name, used in per_unit(before, clock.read(), seconds).items()
+        if name != "client"
+    }
 
 
 async def _hermes(
@@ -67,8 +79,7 @@ async def _quiet(clock: CpuClock) -> None:
 
 
 def _bwrap(subject: Subject, seconds: float) -> float:
-    """Bare sandboxes a second, one after the other, as many at a time as there are cores would
-    make about twice that on two."""
+    """Bare sandboxes a second, one after the other: one core's worth."""
     argv = subject.floor.enclosed("hello")
     begun = time.perf_counter()
     count = 0
