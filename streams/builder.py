@@ -16,7 +16,7 @@ from hermes.domain import events as ev
 from hermes.domain.events import Recorded
 from hermes.domain.pool import Applied, Ended, PoolState
 from hermes.domain.registry import FunctionState, RegistryApplied, RegistryState
-from hermes.domain.resources import MIB, Input
+from hermes.domain.resources import Input
 from hermes.errors import LogUnavailable
 from hermes.readiness import report_ready
 from hermes.runtime import run_role, serve
@@ -31,7 +31,8 @@ from streams.topics import Topics, ensure_topics
 log = logging.getLogger(__name__)
 
 TICK = 0.5
-POOL_WAIT_MS = 100
+POOL_WAIT_MS = 500
+POOL_GATHER = 0.05
 ACTOR = "builder"
 EMPTY = Input(bytes=0, sha256=hashlib.sha256(b"").hexdigest())
 
@@ -51,10 +52,8 @@ class Builder:
         self.pool: LogFold[PoolState, Applied] = LogFold(
             PoolState(pool=settings.pool, topic=pool_topic),
             # Of all that stands there only the ends of builds matter here, which can wait a moment:
-            # one fetch for many events, where a doorbell would ring for each of every run's.
-            PartitionReader(
-                settings.bootstrap, pool_topic, max_wait_ms=POOL_WAIT_MS, min_bytes=MIB
-            ),
+            # a fetch for many events, where a doorbell would ring for each of every run's.
+            PartitionReader(settings.bootstrap, pool_topic, max_wait_ms=POOL_WAIT_MS),
             pool_topic,
         )
         self.pool.listen(self._folded)
@@ -170,7 +169,13 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     report_ready()
     try:
         await serve(
-            stop, [builder.run(), builder.pool.follow(), builder.writer.watch(), doorbell.watch()]
+            stop,
+            [
+                builder.run(),
+                builder.pool.follow(POOL_GATHER),
+                builder.writer.watch(),
+                doorbell.watch(),
+            ],
         )
     finally:
         await doorbell.stop()

@@ -94,8 +94,11 @@ class LogFold(Generic[StateT, VerdictT]):
         self._fold([record])
         return True
 
-    async def follow(self) -> None:
-        """Fold for ever, as records come. Ends only by cancellation or a LogError."""
+    async def follow(self, gather: float = 0.0) -> None:
+        """Fold for ever, as records come. Ends only by cancellation or a LogError.
+
+        With `gather` seconds of rest after what was read, the next read has more at once.
+        """
         self._reader.seek(self.state.next_offset)
         while True:
             try:
@@ -105,6 +108,8 @@ class LogFold(Generic[StateT, VerdictT]):
                 await asyncio.sleep(PAUSE)
                 continue
             self._fold([recorded(raw) for raw in records])
+            if records and gather:
+                await asyncio.sleep(gather)
 
     async def append(self, writer: LogWriter, key: str, event: Event) -> tuple[int, VerdictT]:
         """Append and read on to the event itself: its offset and what the fold made of it.
