@@ -184,7 +184,6 @@ class PartitionReader:
         partition: int = 0,
         *,
         max_wait_ms: int = 100,
-        min_bytes: int = 1,
     ) -> None:
         self._tp = TopicPartition(topic, partition)
         self._bootstrap = bootstrap
@@ -195,7 +194,6 @@ class PartitionReader:
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=max_wait_ms,
-            fetch_min_bytes=min_bytes,
             max_partition_fetch_bytes=FETCH_BYTES,
             metadata_max_age_ms=30_000,
         )
