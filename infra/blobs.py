@@ -31,7 +31,7 @@ class BlobStore:
         if self._folder is None:
             self._store: Any = from_url(where)
         else:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._store = LocalStore(prefix=where)
 
     async def exists(self, sha256: str) -> bool:

@@ -86,7 +86,7 @@ class Services:
         services = cls(settings)
         await asyncio.gather(services._open_database(), services._open_log())
         services.uploads = settings.home / "uploads"
-        services.uploads.mkdir(parents=True, exist_ok=True)
+        services.uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
         for leftover in services.uploads.iterdir():
             leftover.unlink()
         services.blobs = BlobStore(settings.blobs_url)

@@ -23,6 +23,8 @@ from infra.supervisor.roles import MODULES, Role, kafka_role, postgres_role, pyt
 
 # The client's settings; a token has no business in a server's environment.
 _NOT_FOR_ROLES = ("HERMES_TOKEN", "HERMES_URL")
+# They live by the log alone, and the agent stands next to strangers' programs: no password there.
+_WITHOUT_DATABASE = ("builder", "scheduler", "agent")
 
 
 class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +77,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if self.postgres:
             environment["HERMES_DATABASE"] = self.postgres.url
             embedded.append(postgres_role(self.postgres))
-        modules = self.modules.items()
-        return (*embedded, *(python_role(name, module, environment) for name, module in modules))
+        without = {k: v for k, v in environment.items() if k != "HERMES_DATABASE"}
+        return (
+            *embedded,
+            *(
+                python_role(name, module, without if name in _WITHOUT_DATABASE else environment)
+                for name, module in self.modules.items()
+            ),
+        )
 
 
 def make_plan(options: UpOptions, home: Home) -> Plan:

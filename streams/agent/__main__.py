@@ -42,7 +42,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         raise InvalidRequest(f"HERMES_SANDBOX: there is no {settings.sandbox!r}, only bubblewrap")
     folder = settings.home / "agents" / settings.agent
     spool = folder / "spool"
-    spool.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    spool.mkdir(exist_ok=True)
     sandbox = BubblewrapSandbox(_owner(settings))
     await sandbox.open()
     await sandbox.reap(())
