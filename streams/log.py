@@ -184,7 +184,9 @@ class PartitionReader:
         partition: int = 0,
         *,
         max_wait_ms: int = 100,
+        fetch_bytes: int = FETCH_BYTES,
     ) -> None:
+        """`fetch_bytes` are asked for at once; as many again may wait to be read."""
         self._tp = TopicPartition(topic, partition)
         self._bootstrap = bootstrap
         self._resting = True
@@ -194,7 +196,7 @@ class PartitionReader:
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=max_wait_ms,
-            max_partition_fetch_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=fetch_bytes,
             metadata_max_age_ms=30_000,
         )
 

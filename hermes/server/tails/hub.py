@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 QUEUE_BYTES = 4 * 1024 * 1024
 QUEUE_CHUNKS = 4096
+# A client that is behind holds a few times as much, for as long as it is slow.
+CATCH_UP_BYTES = 1024 * 1024
 PAUSE = 0.5
 _LONG_POLL_MS = 500
 
@@ -142,7 +144,7 @@ class OutputHub:
 
     def reader(self, partition: int) -> PartitionReader:
         """A reader of one's own, to catch up; the caller starts and stops it."""
-        return PartitionReader(self._bootstrap, self._topic, partition)
+        return PartitionReader(self._bootstrap, self._topic, partition, fetch_bytes=CATCH_UP_BYTES)
 
     def starts(self) -> list[int]:
         """Where a queue that joins now starts, by partition."""

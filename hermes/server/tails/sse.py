@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -33,6 +34,7 @@ HEADERS = {
 # A client that takes nothing for so long is gone; it can come back with its last token.
 _WRITE_PATIENCE = 300.0
 _HEARTBEAT = b":\n\n"
+_PIECE = 64 * 1024
 # Of one user at once.
 MOST_TAILS = 1000
 _encode = msgspec.json.Encoder().encode
@@ -86,16 +88,13 @@ async def stream_tail(
         await response.prepare(call.request)
         async with aclosing(tail.items()) as batches:
             async for items in batches:
-                frames = [
-                    _frame(call, execution_id, item) for item in items if beginning.shows(item)
-                ]
-                await asyncio.wait_for(
-                    response.write(b"".join(frames) or _HEARTBEAT), _WRITE_PATIENCE
-                )
+                shown = [item for item in items if beginning.shows(item)]
+                for piece in _pieces(_frame(call, execution_id, item) for item in shown):
+                    await asyncio.wait_for(response.write(piece), _WRITE_PATIENCE)
                 for item in items:
                     if isinstance(item, EndItem):
-                        shown = Position(pool_topic, 0, item.place.event)
-                        call.services.sessions.saw(call.user.id, shown)
+                        end = Position(pool_topic, 0, item.place.event)
+                        call.services.sessions.saw(call.user.id, end)
         await response.write_eof()
     except (ConnectionError, TimeoutError):
         # The client left. What it has not seen, it gets with its last token.
@@ -106,6 +105,22 @@ async def stream_tail(
         if not open_tails[call.user.id]:
             del open_tails[call.user.id]
     return response
+
+
+def _pieces(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """The frames in pieces, small ones together; a heartbeat if there are none. Only one piece is
+    made at a time: it waits in memory for as long as its client is slow."""
+    waiting: list[bytes] = []
+    size = count = 0
+    for frame in frames:
+        waiting.append(frame)
+        size += len(frame)
+        count += 1
+        if size >= _PIECE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting or not count:
+        yield b"".join(waiting) or _HEARTBEAT
 
 
 def _frame(call: Call, execution_id: str, item: Item) -> bytes:
