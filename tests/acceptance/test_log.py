@@ -48,7 +48,9 @@ def records(broker: str, topic: str, *more: str) -> list[Any]:
     assert KCAT is not None
     command = [KCAT, "-C", "-J", "-e", "-q", "-o", "beginning", "-b", broker, "-t", topic, *more]
     done = subprocess.run(command, capture_output=True, timeout=60, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    # kcat writes payloads as they are, also those that are no UTF-8.
+    lines = done.stdout.decode("utf-8", "surrogateescape").split("\n")
+    return [json.loads(line) for line in lines if line]
 
 
 def events(broker: str, topic: str) -> list[tuple[str, Any]]:
