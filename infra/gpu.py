@@ -19,6 +19,8 @@ from hermes.errors import ServerFault
 #: Devices that every CUDA program needs beside its GPU's own.
 SHARED_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 _LOCKS = Path("/run/lock")
+# Anybody may write to the folder, also links to what only we may write.
+_LOCK = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class GpuBusy(ServerFault):
@@ -83,7 +85,7 @@ def fake_gpus(count: int) -> dict[str, HostGpu]:
 def lock(uuid: str) -> int:
     """The descriptor that holds the GPU until its last copy is closed. Raises GpuBusy."""
     folder = _LOCKS if _LOCKS.is_dir() else Path(tempfile.gettempdir())
-    fd = os.open(folder / f"hermes-{uuid}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fd = os.open(folder / f"hermes-{uuid}", _LOCK, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

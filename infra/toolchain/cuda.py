@@ -60,6 +60,9 @@ def find_cuda(home: Path) -> Toolchain:
     if (version := nvcc_version(nvcc)) is None:
         raise ToolchainMissing("cuda", f"{nvcc} does not run", ADVICE)
     root = nvcc.parent.parent
+    if not (root.is_relative_to("/usr") or (root / "nvvm").is_dir()):
+        # Of ~/bin/nvcc it would be a home folder, shown to every program that is built or run.
+        raise ToolchainMissing("cuda", f"{nvcc} does not stand in a toolkit's folder", ADVICE)
     content = digest_of((root / name for name in _DECISIVE), version)
     return _toolchain(root, version, content, host_compiler.digest)
 

@@ -100,6 +100,18 @@ def test_nvcc_on_the_path_is_followed_to_its_real_toolkit(
     assert require_toolchain("cuda", home).root == str(tmp_path / "toolkits" / "cuda-12.9")
 
 
+def test_a_lone_nvcc_does_not_lay_open_the_folder_around_it(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvcc = tmp_path / "ana" / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.write_text("#!/bin/sh\necho V13.0.1\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("PATH", str(nvcc.parent))
+    with pytest.raises(ToolchainMissing, match="toolkit's folder"):
+        require_toolchain("cuda", home)
+
+
 def test_a_system_nvcc_that_does_not_run_is_named(home: Path, tmp_path: Path) -> None:
     nvcc = fake_toolkit(tmp_path / "system-cuda", "12.4.1")
     nvcc.write_text("#!/bin/sh\nexit 3\n")
