@@ -39,6 +39,14 @@ TICK = 0.5
 # With every agent busy a place is free in a moment as a rule. An event that says so at once would
 # cost as much as another of the run itself, just when there is the least room for it.
 ANNOUNCE_AFTER = 0.25
+# They neither free a place nor need one; planning on each would look at all that waits, and
+# thousands may, five times for every run.
+_CHANGES_NO_PLAN = (
+    ev.ExecutionQueued,
+    ev.ExecutionScheduled,
+    ev.ExecutionClaimed,
+    ev.ExecutionStarted,
+)
 OVERTAKEN_PAUSE = 5.0
 """Seconds for Faust to tell a process that was frozen whether the partition is still its own; it
 would take it back from its successor, and that from it, as fast as both can append."""
@@ -65,6 +73,8 @@ class Scheduler:
         self._pending: dict[str, Place | None] = {}
         self._waiting: dict[str, float] = {}
         self._confirming: dict[tuple[str, int], int] = {}
+        self._plan_is_due = True
+        self._planned_at = 0.0
         self._assigned = False
         self._epoch = 0
         self._overtaken = -OVERTAKEN_PAUSE
@@ -94,6 +104,10 @@ class Scheduler:
         # Our own decision, or somebody's that made it obsolete: either way it is no more pending.
         self._pending.pop(record.key, None)
         self._waiting.pop(record.key, None)
+        if applied.superseded or not (
+            isinstance(record.event, ev.Event) and isinstance(record.event.data, _CHANGES_NO_PLAN)
+        ):
+            self._plan_is_due = True
         if self._epoch and isinstance(record.event, ev.Event) and not applied.superseded:
             data = record.event.data
             if isinstance(data, ev.SchedulerTookOver) and data.scheduler != self._id:
@@ -131,11 +145,22 @@ class Scheduler:
         # What is decided below carries this epoch, also if another takes over meanwhile.
         self._epoch = self.fold.state.epoch
         await self._call_lost()
-        alive = self._leases.alive(self.fold.state, time.monotonic())
-        decisions = plan(self.fold.state, alive, self._pending)
-        for decision in decisions:
-            if not isinstance(decision, Wait) or self._waits_long(decision):
-                await self._append(decision)
+        # Now and then in any case: no event tells that an agent is heard again, or that a run has
+        # waited for long.
+        if self._plan_is_due or time.monotonic() - self._planned_at >= ANNOUNCE_AFTER:
+            await self._plan()
+
+    async def _plan(self) -> None:
+        self._plan_is_due = False
+        self._planned_at = time.monotonic()
+        alive = self._leases.alive(self.fold.state, self._planned_at)
+        try:
+            for decision in plan(self.fold.state, alive, self._pending):
+                if not isinstance(decision, Wait) or self._waits_long(decision):
+                    await self._append(decision)
+        except LogUnavailable:
+            self._plan_is_due = True
+            raise
 
     def _waits_long(self, decision: Wait) -> bool:
         now = time.monotonic()
@@ -148,6 +173,7 @@ class Scheduler:
         await self.writer.append(self.fold.topic, self._pool, event)
         await self.fold.catch_up()
         self._pending.clear()
+        self._plan_is_due = True
         self._leases.start_afresh(time.monotonic())
         if self.leads:
             log.info("scheduling pool %s in epoch %d", self._pool, epoch)
@@ -193,6 +219,7 @@ class Scheduler:
         if not done.cancelled() and done.exception() is not None:
             log.warning("a decision was not appended: %s", done.exception())
             self._pending.pop(execution_id, None)
+            self._plan_is_due = True
 
     async def _call_lost(self) -> None:
         now = time.monotonic()

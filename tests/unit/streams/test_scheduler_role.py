@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.unit.domain.making import (
     PoolPartition,
     cancel_requested,
     claimed,
+    finished,
     id_at,
     joined,
     requested,
@@ -240,3 +242,43 @@ async def test_who_stands_by_keeps_nothing_of_what_it_hears(follower: Stage) -> 
     for attempt in range(1, 50):
         stood_by._heard(Heartbeat(agent="a1", incarnation="i1", running={X: attempt}))
     assert not stood_by._leases._renewed
+
+
+async def test_what_frees_no_place_and_needs_none_costs_no_plan(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = []
+
+    def counted(*given: Any) -> Any:
+        plans.append(given)
+        return plan(*given)
+
+    plan = scheduler.plan
+    monkeypatch.setattr(scheduler, "plan", counted)
+    monkeypatch.setattr(scheduler, "ANNOUNCE_AFTER", 60.0)
+    stage.log(requested(X))
+    await stage.scheduler._act()
+    for data in (scheduled(X), claimed(X), started(X)):
+        stage.log(data)
+        await stage.scheduler._act()
+    assert len(plans) == 1
+    for data in (requested(Y), finished(X)):
+        stage.log(data)
+        await stage.scheduler._act()
+    assert len(plans) == 3
+    assert stage.kinds == ["scheduled", "scheduled"]
+
+
+async def test_an_agent_that_is_heard_again_gets_work_without_an_event(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "ANNOUNCE_AFTER", 0.02)
+    await stage.scheduler._act()
+    stage.scheduler._leases._agents = {("a1", "i1"): time.monotonic() - 60}
+    stage.log(requested(X))
+    await stage.scheduler._act()
+    assert "scheduled" not in stage.kinds
+    stage.scheduler._heard(Heartbeat(agent="a1", incarnation="i1", running={}))
+    await asyncio.sleep(0.03)
+    await stage.scheduler._act()
+    assert "scheduled" in stage.kinds
