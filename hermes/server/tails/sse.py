@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from typing import Any
 
+import asyncpg
 import msgspec
 from aiohttp import web
 
 from hermes.domain.resources import Position
-from hermes.errors import InvalidRequest, RateLimited
+from hermes.errors import InvalidRequest, RateLimited, Unauthenticated
 from hermes.server.call import Call
 from hermes.server.tails.items import (
     AttemptItem,
@@ -33,6 +35,8 @@ HEADERS = {
 }
 # A client that takes nothing for so long is gone; it can come back with its last token.
 _WRITE_PATIENCE = 300.0
+# A tail may last for days: its token is looked at again after so long.
+_TOKEN_TRUSTED = 15.0
 _HEARTBEAT = b":\n\n"
 _PIECE = 64 * 1024
 # Of one user at once.
@@ -84,10 +88,14 @@ async def stream_tail(
         raise RateLimited(f"you have {MOST_TAILS} tails open", retry_after=5.0)
     open_tails[call.user.id] += 1
     metrics.tails.inc()
+    checked = time.monotonic()
     try:
         await response.prepare(call.request)
         async with aclosing(tail.items()) as batches:
             async for items in batches:
+                if time.monotonic() - checked > _TOKEN_TRUSTED:
+                    await _check_token(call)
+                    checked = time.monotonic()
                 shown = [item for item in items if beginning.shows(item)]
                 for piece in _pieces(_frame(call, execution_id, item) for item in shown):
                     await asyncio.wait_for(response.write(piece), _WRITE_PATIENCE)
@@ -96,8 +104,8 @@ async def stream_tail(
                         end = Position(pool_topic, 0, item.place.event)
                         call.services.sessions.saw(call.user.id, end)
         await response.write_eof()
-    except (ConnectionError, TimeoutError):
-        # The client left. What it has not seen, it gets with its last token.
+    except (ConnectionError, TimeoutError, Unauthenticated):
+        # The client left, and gets what it has not seen with its last token; or it may see no more.
         call.request.protocol.force_close()
     finally:
         metrics.tails.dec()
@@ -105,6 +113,14 @@ async def stream_tail(
         if not open_tails[call.user.id]:
             del open_tails[call.user.id]
     return response
+
+
+async def _check_token(call: Call) -> None:
+    """Raises Unauthenticated once the token is revoked, or its user gone."""
+    try:
+        await call.authenticate()
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return  # a tail lives by the log alone; the next look will tell
 
 
 def _pieces(frames: Iterable[bytes]) -> Iterator[bytes]:

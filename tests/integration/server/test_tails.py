@@ -8,8 +8,11 @@ import hashlib
 import time
 from typing import Any
 
+import aiohttp
+import pytest
+
 from hermes.domain.ids import new_id
-from tests.support.api import ApiUser, Frame
+from tests.support.api import PASSWORD, Api, ApiUser, Frame
 from tests.support.fake_agent import FakeAgent
 
 
@@ -214,3 +217,20 @@ async def test_a_chunk_that_names_an_event_that_never_comes_is_shown_at_the_end(
             await agent.finishes(execution_id)
     assert output(found) == b"01"
     assert time.monotonic() - began < 8
+
+
+async def test_a_tail_ends_after_its_token_was_revoked(
+    api: Api, ana: ApiUser, agent: FakeAgent, function: dict[str, Any]
+) -> None:
+    execution_id = await run(ana, function)
+    started = await agent.starts(execution_id)
+    document = {"username": ana.name, "password": PASSWORD}
+    token = (await api.nobody.post("/tokens", document)).expect(201)["token"]
+    watching = asyncio.create_task(
+        frames(ApiUser(api, ana.name, token), f"/executions/{execution_id}/tail")
+    )
+    await asyncio.sleep(1.0)
+    (await ApiUser(api, ana.name, token).ask("DELETE", "/v1/tokens/current")).expect(204)
+    with pytest.raises(aiohttp.ClientError):
+        await asyncio.wait_for(watching, 40)
+    await agent.writes(execution_id, b"not for them", after=started)
