@@ -12,7 +12,7 @@ import msgspec
 from hermes.domain import events as ev
 from hermes.domain.execution import ExecutionState, begin
 from hermes.domain.resources import Input, Position
-from hermes.errors import AlreadyExists, FieldProblem
+from hermes.errors import AlreadyExists, FieldProblem, RateLimited
 from hermes.server.accounts.store import Account
 from hermes.server.json_body import refuse
 from hermes.server.pool_tap import PoolTap
@@ -21,12 +21,21 @@ from hermes.server.services import Services
 from streams.log import new_event
 from streams.output import MAX_CHUNK, headers, partition_of
 
+# What one user may have queued and running in a pool.
+MOST_LIVE = 10_000
+
 
 class Submitted(msgspec.Struct, frozen=True):
     """An accepted request: the execution, and where its `requested` stands."""
 
     state: ExecutionState
     position: Position
+
+
+def refuse_more_live(tap: PoolTap, user: Account) -> None:
+    """Raises RateLimited for a user who has very much queued and running, builds included."""
+    if tap.journal.live_of(user.id) >= MOST_LIVE:
+        raise RateLimited(f"{MOST_LIVE} of your executions have not ended yet", retry_after=5.0)
 
 
 async def resolve_input(services: Services, user: Account, request: RunRequest) -> Input:

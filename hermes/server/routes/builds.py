@@ -13,7 +13,7 @@ from hermes.domain.shapes import execution_shape
 from hermes.server.call import Call, json_response
 from hermes.server.lookup import find_build
 from hermes.server.routes.functions import CONTENT_TYPES, checked_source
-from hermes.server.submit import append_fresh
+from hermes.server.submit import append_fresh, refuse_more_live
 from hermes.server.tails.show import show_tail
 from hermes.server.tails.sse import beginning_of
 from hermes.server.uploads import received, require_content_type
@@ -26,10 +26,11 @@ async def create(call: Call) -> web.StreamResponse:
     services, user = call.services, call.user
     require_content_type(call.request, *CONTENT_TYPES)
     settings = services.settings
+    tap = services.taps[settings.pool]
+    refuse_more_live(tap, user)
     async with received(call, settings.max_source) as upload:
         config = await checked_source(upload, settings)
         await services.blobs.put_file(upload.path, upload.sha256)
-    tap = services.taps[settings.pool]
     build_id = new_id()
     data = ev.ExecutionRequested(
         execution_id=build_id,

@@ -22,6 +22,7 @@ from hermes.packages.unpack_process import validate_in_subprocess
 from hermes.server.accounts.idempotency import Answer, checked_key
 from hermes.server.call import Call, json_response
 from hermes.server.lookup import may_see
+from hermes.server.submit import refuse_more_live
 from hermes.server.uploads import Upload, received, require_content_type
 from hermes.settings import Settings
 from streams.log import new_event
@@ -35,6 +36,7 @@ async def register(call: Call) -> web.StreamResponse:
     """POST /functions: the source is checked, kept and registered; a build follows."""
     services, user = call.services, call.user
     require_content_type(call.request, *CONTENT_TYPES)
+    refuse_more_live(services.taps[services.settings.pool], user)
     header = call.request.headers.get("Idempotency-Key")
     key = None if header is None else checked_key(header)
     async with (

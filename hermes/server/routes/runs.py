@@ -12,7 +12,7 @@ from aiohttp import web
 from hermes.domain import events as ev
 from hermes.domain.ids import new_id
 from hermes.domain.shapes import execution_shape
-from hermes.errors import AlreadyExists, FieldProblem, RateLimited
+from hermes.errors import AlreadyExists, FieldProblem
 from hermes.server.accounts.idempotency import Answer, checked_key
 from hermes.server.call import Call, json_response
 from hermes.server.json_body import read_body, refuse
@@ -25,6 +25,7 @@ from hermes.server.submit import (
     append_input,
     append_with_given_id,
     is_same_request,
+    refuse_more_live,
     resolve_input,
 )
 from hermes.server.tails.show import show_tail
@@ -32,8 +33,6 @@ from hermes.server.tails.sse import Beginning, stream_tail
 from hermes.server.tails.tail import Tail
 
 ROUTE = "POST /v1/executions"
-# What one user may have queued and running in a pool.
-MOST_LIVE = 10_000
 # A text of the longest inline input may be written in escapes of six bytes each.
 _BODY_FACTOR = 6
 _BODY_EXTRA = 64 * 1024
@@ -86,9 +85,8 @@ async def _run(
     services, user = call.services, call.user
     tap = services.taps.get(request.pool)
     if tap is None:
-        refuse(FieldProblem("pool", f"there is no pool {request.pool!r}"))
-    if tap.journal.live_of(user.id) >= MOST_LIVE:
-        raise RateLimited(f"{MOST_LIVE} of your executions have not ended yet", retry_after=5.0)
+        refuse(FieldProblem("pool", f"{request.pool!r} does not exist"))
+    refuse_more_live(tap, user)
     function = await function_to_run(services, user, request.ref)
     given = await resolve_input(services, user, request)
     data = requested_data(
