@@ -174,7 +174,7 @@ def _resolved_gpu(asked: bool | GpuRequest | None, config: dict[str, Any]) -> Gp
     if asked is None and not (of_config or (capable and config.get("language") == "cuda")):
         return None
     if not capable:
-        refuse(FieldProblem("gpu", "the function is not gpuCapable"))
+        refuse(FieldProblem("gpu", "is for functions with `gpuCapable: true` only"))
     if isinstance(asked, GpuRequest):
         return asked
     return gpu_request(parse_gpu(of_config) if of_config else None)

@@ -46,7 +46,7 @@ def _taps(call: Call) -> list[PoolTap]:
     if wanted is None:
         return list(taps.values())
     if wanted not in taps:
-        refuse(FieldProblem("pool", f"there is no pool {wanted!r}"))
+        refuse(FieldProblem("pool", f"{wanted!r} does not exist"))
     return [taps[wanted]]
 
 
