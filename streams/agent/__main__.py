@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 
 from hermes.domain.ids import new_id
 from hermes.domain.pool import Applied, PoolState
-from hermes.errors import InvalidRequest
+from hermes.errors import InvalidRequest, LogUnavailable
 from hermes.readiness import report_ready
 from hermes.runtime import run_role, serve
 from hermes.settings import Settings
@@ -26,6 +27,7 @@ from streams.snapshots import Snapshots
 from streams.topics import Topics, ensure_topics
 
 OUTPUT_BATCH = 1024 * 1024
+OUTPUT_ENDS_AGE = 30.0
 
 
 def _owner(settings: Settings) -> str:
@@ -104,6 +106,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             [
                 agent.tick(),
                 agent.heartbeats(),
+                follow_output_ends(host, reader),
                 events.watch(),
                 output.watch(),
                 doorbell.watch(),
@@ -118,6 +121,20 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await fold.stop()
         await output.stop()
         await events.stop()
+
+
+async def follow_output_ends(host: Host, reader: PartitionReader) -> None:
+    """Keep what this agent knows of the output's ends fresh, for ever.
+
+    Other agents of the pool write there too, and a late tail reads from the end that the start of
+    its execution names.
+    """
+    while True:
+        await asyncio.sleep(OUTPUT_ENDS_AGE)
+        for partition, known in enumerate(host.output_ends):
+            with contextlib.suppress(LogUnavailable):
+                end = await reader.end_offset_of(host.output_topic, partition)
+                host.output_ends[partition] = max(known, end)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ _TOKEN_TRUSTED = 15.0
 _HEARTBEAT = b":\n\n"
 _PIECE = 64 * 1024
 # Of one user at once.
-MOST_TAILS = 1000
+MOST_TAILS = 200
 _encode = msgspec.json.Encoder().encode
 
 
