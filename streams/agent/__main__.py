@@ -131,10 +131,10 @@ async def follow_output_ends(host: Host, reader: PartitionReader) -> None:
     """
     while True:
         await asyncio.sleep(OUTPUT_ENDS_AGE)
-        for partition, known in enumerate(host.output_ends):
+        for partition in range(len(host.output_ends)):
             with contextlib.suppress(LogUnavailable):
                 end = await reader.end_offset_of(host.output_topic, partition)
-                host.output_ends[partition] = max(known, end)
+                host.output_ends[partition] = max(host.output_ends[partition], end)
 
 
 if __name__ == "__main__":
