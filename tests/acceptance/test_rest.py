@@ -93,6 +93,14 @@ def test_a_deleted_owners_functions_are_gone_and_not_taken_over(nobody: Rest, re
     rest.post("/executions", {"function": f"{name}/shell"}).problem(404, "not_found")
 
 
+def test_what_a_deleted_user_left_running_is_ended(nobody: Rest, rest: Rest) -> None:
+    leaver = register(nobody, f"runner-{next(_numbers)}")
+    running = leaver.run("sleep 600")["id"]
+    leaver.when(running, "running")
+    leaver.ask("DELETE", "/v1/users/me", document={"password": PASSWORD})
+    eventually(lambda: running not in rest.get("/agents").json(200)["items"][0]["running"])
+
+
 def test_routes_and_methods_that_are_not_there(rest: Rest, nobody: Rest) -> None:
     rest.get("/nothing").problem(404, "not_found")
     nobody.ask("GET", "/nothing").problem(404, "not_found")

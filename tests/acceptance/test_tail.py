@@ -9,7 +9,7 @@ import time
 import pytest
 import urllib3
 
-from tests.acceptance.rest import SHELL, Frame, Rest
+from tests.acceptance.rest import SHELL, Frame, Rest, built, source
 from tests.support.system import User
 
 SCRIPT = "for i in 1 2 3; do echo out$i; echo err$i >&2; sleep 0.1; done; exit 2"
@@ -167,6 +167,25 @@ def test_a_stream_of_what_cannot_be_accepted_is_a_problem(rest: Rest) -> None:
     sse = {"Accept": "text/event-stream"}
     rest.post("/executions", {"function": "sue/missing"}, **sse).problem(404, "not_found")
     rest.post("/executions", {}, **sse).problem(422, "invalid_input")
+
+
+def test_a_run_that_no_agent_can_take_ends_rejected_with_its_reason(rest: Rest) -> None:
+    gpu = {"count": 3, "name": "*no such card*"}
+    rest.deploy(source("wants-gpus", gpuCapable=True, gpu=gpu)).json(202)
+    function = built(rest, "/functions/sue/wants-gpus/1.0.0")
+    assert function["gpu"] == {**gpu, "memory": None, "compute_capability": None}
+    accepted = rest.post("/executions", {"function": "sue/wants-gpus"}).json(202)
+    frames = rest.tail(accepted["id"])
+    names = [frame.name for frame in frames if frame.name != "execution.queued"]
+    assert names == ["execution.requested", "execution.rejected", "end"]
+    end = frames[-1].data
+    assert (end["status"], end["outcome"], end["exit_code"]) == ("rejected", None, None)
+    done = rest.finished(accepted["id"])
+    assert "3 GPUs" in done["reason"]
+    assert done["gpu"] == function["gpu"]
+    assert (done["attempts"], done["started_at"], done["usage"]) == ([], None, None)
+    without = rest.post("/executions", {"function": "sue/wants-gpus", "gpu": False}).json(202)
+    assert rest.finished(without["id"])["outcome"] == "succeeded"
 
 
 def test_output_of_many_mebibytes_streams_whole(rest: Rest) -> None:
