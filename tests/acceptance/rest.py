@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import urllib3
 
+from tests.support.system import PASSWORD
+
 PROBLEM_FIELDS = {"type", "title", "status", "detail", "instance", "errors"}
 SHELL = "sue/shell"
+NOWHERE = "01890000-0000-7000-8000-000000000000"
+_numbers = itertools.count(1)
 
 
 class Answer(NamedTuple):
@@ -158,6 +164,26 @@ def built(user: Rest, path: str, status: str = "built") -> Any:
         if function["status"] == status:
             return function
         assert time.monotonic() < deadline, function
+        time.sleep(0.1)
+
+
+def register(nobody: Rest, name: str) -> Rest:
+    """A new user, without the command line."""
+    session = nobody.post("/users", {"username": name, "password": PASSWORD}).json(201)
+    return Rest(nobody.url, session["token"])
+
+
+def new_id() -> str:
+    """A UUIDv7 of this moment."""
+    moment = int(time.time() * 1000) << 80
+    return str(UUID(int=moment | (7 << 76) | (2 << 62) | next(_numbers)))
+
+
+def eventually(holds: Callable[[], bool], timeout: float = 60.0) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
