@@ -13,97 +13,30 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 LIMITS = {"time", "memory", "cpus", "output", "processes"}
-EXECUTION = {
-    "id",
-    "kind",
-    "function",
-    "owner",
-    "pool",
-    "status",
-    "outcome",
-    "reason",
-    "exit_code",
-    "signal",
-    "attempt",
-    "attempts",
-    "limits",
-    "gpu",
-    "input",
-    "output",
-    "usage",
-    "created_at",
-    "started_at",
-    "finished_at",
-    "cancel_requested_at",
-    "positions",
-}
-FUNCTION = {
-    "id",
-    "owner",
-    "name",
-    "version",
-    "language",
-    "gpu_capable",
-    "scope",
-    "handler",
-    "limits",
-    "gpu",
-    "status",
-    "build_id",
-    "source_sha256",
-    "artifact_sha256",
-    "error",
-    "created_at",
-    "built_at",
-    "position",
-}
-ATTEMPT = {
-    "attempt",
-    "agent",
-    "gpus",
-    "status",
-    "scheduled_at",
-    "claimed_at",
-    "started_at",
-    "ended_at",
-    "reason",
-}
-USAGE = {
-    "wall_time",
-    "cpu_time",
-    "peak_memory",
-    "output_bytes",
-    "gpu_time",
-    "gpu_peak_memory",
-    "gpu_utilisation",
-    "gpu_energy",
-}
-EVENT = {
-    "id",
-    "kind",
-    "version",
-    "occurred_at",
-    "actor",
-    "causation_id",
-    "correlation_id",
-    "data",
-    "position",
-    "superseded",
-}
-AGENT = {
-    "id",
-    "pool",
-    "state",
-    "sandbox",
-    "slots",
-    "running",
-    "cpus",
-    "memory",
-    "gpus",
-    "version",
-    "joined_at",
-    "seen_at",
-}
+
+
+def words(text: str) -> set[str]:
+    return set(text.split())
+
+
+EXECUTION = words(
+    "id kind function owner pool status outcome reason exit_code signal attempt "
+    "attempts limits gpu input output usage created_at started_at finished_at "
+    "cancel_requested_at positions"
+)
+FUNCTION = words(
+    "id owner name version language gpu_capable scope handler limits gpu status "
+    "build_id source_sha256 artifact_sha256 error created_at built_at position"
+)
+ATTEMPT = words("attempt agent gpus status scheduled_at claimed_at started_at ended_at reason")
+USAGE = words(
+    "wall_time cpu_time peak_memory output_bytes gpu_time gpu_peak_memory "
+    "gpu_utilisation gpu_energy"
+)
+EVENT = words(
+    "id kind version occurred_at actor causation_id correlation_id data position superseded"
+)
+AGENT = words("id pool state sandbox slots running cpus memory gpus version joined_at seen_at")
 
 
 def position(document: Any) -> None:
