@@ -30,6 +30,7 @@ from infra.toolchain.model import Toolchain, ToolchainMissing
 from streams.agent.build import BUILD_ARGV, fetch_source, keep_artifact
 from streams.agent.host import Host
 from streams.agent.pump import OutputPump
+from streams.agent.stdin import ArrivingInput
 from streams.log import new_event
 from streams.output import partition_of
 
@@ -52,6 +53,7 @@ class Attempt:
         self.number = attempt.attempt
         self._gpus = attempt.gpus
         self._gpu_locks: list[int] = []
+        self._input: ArrivingInput | None = None
         self._claimed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._preparing: asyncio.Future[Prepared] | None = None
         self._prepared: Prepared | None = None
@@ -147,6 +149,8 @@ class Attempt:
         prepared = await self._host.sandbox.prepare(spec)
         stack.push_async_callback(prepared.close)
         self._prepared = prepared
+        if self._input is not None:
+            await self._input.arrived()
         return prepared
 
     async def _run_spec(self, stack: AsyncExitStack) -> SandboxSpec:
@@ -154,8 +158,8 @@ class Attempt:
         if execution.artifact_sha256 is None:
             raise NotFound("the function has no artifact")
         folder = await stack.enter_async_context(host.artifacts.hold(execution.artifact_sha256))
-        stdin = await host.inputs.open(execution.id, execution.input)
-        stack.callback(os.close, stdin)
+        self._input = host.inputs.open(execution.id, execution.input)
+        stack.push_async_callback(self._input.close)
         toolchain = None
         if execution.language == "cuda":
             # Programs that link the toolchain's libraries need them at run time as well.
@@ -168,7 +172,7 @@ class Attempt:
         return self._spec(
             (f"/fn/{handler}",),
             folder,
-            stdin,
+            self._input.fd,
             dict(toolchain.run_env) if toolchain else {},
             toolchain,
         )

@@ -13,7 +13,7 @@ import pytest
 
 from hermes.domain.ids import new_id
 from hermes.domain.resources import Input, Position
-from hermes.errors import LogError, LogUnavailable, NotFound
+from hermes.errors import InvalidInput, LogError, LogUnavailable, NotFound
 from infra.blobs import BlobStore
 from streams.agent import stdin
 from streams.agent.stdin import InputSource
@@ -67,11 +67,12 @@ async def inputs(pool: Pool, blobs: BlobStore, tmp_path: Path) -> AsyncIterator[
 
 @asynccontextmanager
 async def opened(inputs: InputSource, execution_id: str, source: Input) -> AsyncIterator[int]:
-    fd = await inputs.open(execution_id, source)
+    given = inputs.open(execution_id, source)
     try:
-        yield fd
+        await given.arrived()
+        yield given.fd
     finally:
-        os.close(fd)
+        await given.close()
 
 
 def everything(fd: int) -> bytes:
@@ -150,7 +151,8 @@ async def test_a_large_input_comes_from_its_blob_and_leaves_no_file(
 
 async def test_a_missing_blob_is_not_found(inputs: InputSource, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        await inputs.open(new_id(), Input(bytes=5, sha256="a" * 64, blob="a" * 64))
+        async with opened(inputs, new_id(), Input(bytes=5, sha256="a" * 64, blob="a" * 64)):
+            pass
     assert not [one for one in tmp_path.iterdir() if one.name != "blobs"]
 
 
@@ -162,9 +164,31 @@ async def test_an_input_that_is_not_in_the_log_is_told_and_does_not_hold_up_the_
     good = await put(pool, mine, b"here")
     assert good.position is not None
     with pytest.raises(LogUnavailable):
-        await inputs.open(other, Input(bytes=4, sha256="b" * 64, position=good.position))
+        async with opened(inputs, other, Input(bytes=4, sha256="b" * 64, position=good.position)):
+            pass
     beyond = Position(good.position.topic, good.position.partition, 1_000_000)
     with pytest.raises(LogError):
-        await inputs.open(other, Input(bytes=4, sha256="b" * 64, position=beyond))
+        async with opened(inputs, other, Input(bytes=4, sha256="b" * 64, position=beyond)):
+            pass
     async with opened(inputs, mine, good) as fd:
         assert everything(fd) == b"here"
+
+
+async def test_bytes_that_were_not_sent_are_refused(pool: Pool, inputs: InputSource) -> None:
+    """Somebody else appended under the same id in between."""
+    execution_id = new_id()
+    source = await put(pool, execution_id, b"mine")
+    forged = Input(bytes=4, sha256=hashlib.sha256(b"ours").hexdigest(), position=source.position)
+    with pytest.raises(InvalidInput):
+        async with opened(inputs, execution_id, forged):
+            pass
+
+
+async def test_an_input_given_up_before_it_arrived_leaves_nothing(
+    inputs: InputSource, tmp_path: Path
+) -> None:
+    given = inputs.open(new_id(), Input(bytes=5, sha256="a" * 64, blob="a" * 64))
+    await given.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(given.fd)
+    assert not [one for one in tmp_path.iterdir() if one.name != "blobs"]

@@ -17,6 +17,7 @@ from hermes.domain.resources import Input, Position
 from hermes.settings import Settings
 from infra.sandbox.port import KillReason, SandboxExit, SandboxSpec
 from streams.agent.host import Host
+from streams.agent.stdin import ArrivingInput
 from tests.unit.domain.making import PoolPartition, id_at, joined, requested, scheduled, took_over
 from tests.unit.streams.fake_log import FakeWriter
 
@@ -116,8 +117,8 @@ class FakeArtifacts:
 class FakeInputs:
     """Every input is empty."""
 
-    async def open(self, execution_id: str, source: Input) -> int:
-        return os.open("/dev/null", os.O_RDONLY)
+    def open(self, execution_id: str, source: Input) -> ArrivingInput:
+        return ArrivingInput(os.open("/dev/null", os.O_RDONLY))
 
 
 class FakeFold:
