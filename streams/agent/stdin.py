@@ -51,7 +51,7 @@ class ArrivingInput:
                 await self._arriving
         os.close(self.fd)
         if self._path is not None:
-            self._path.unlink(missing_ok=True)  # noqa: ASYNC240 - an instant
+            self._path.unlink(missing_ok=True)
 
 
 class InputSource:
