@@ -6,7 +6,6 @@ another user it does with user namespaces and rlimits, and `guarantees()` says w
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import signal
@@ -172,7 +171,8 @@ class BubblewrapSandbox:
             template.release()
             self._as_root = None
         if self._folder is not None:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            # On this thread: one that is older than our mount namespace does not see the folder.
+            shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
         if self._groups:
             self._groups.remove()

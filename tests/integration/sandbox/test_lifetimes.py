@@ -306,3 +306,12 @@ async def test_what_does_not_die_keeps_what_it_holds(
     os.close(spec.stdin)
     assert len(users._free) == free + 1
     assert not members_of(f"test-{os.getpid()}")
+
+
+async def test_sandboxes_can_be_opened_again_in_a_process_whose_threads_are_older() -> None:
+    """A thread made before the first opening does not see what that mounted."""
+    await asyncio.to_thread(lambda: None)
+    for _ in range(2):
+        sandbox = BubblewrapSandbox(f"again-{os.getpid()}")
+        await sandbox.open()
+        await sandbox.close()
