@@ -29,7 +29,7 @@ lint: setup ## Check style, types and the direction of imports
 	@$(VENV)/bin/lint-imports --no-cache
 
 chaos: setup ## Run 1,000 executions while everything is killed in turn
-	@HERMES_CHAOS_EXECUTIONS=1000 $(PYTEST) tests/chaos
+	@HERMES_CHAOS_EXECUTIONS=1000 $(PYTEST) -s tests/chaos
 
 bench: setup ## Measure Hermes beside plain exec and bare bubblewrap, in one run
 	@$(PYTHON) -m tests.bench
