@@ -28,6 +28,10 @@ class SandboxError(ServerFault):
     """The sandbox could not be set up"""
 
 
+class GpuUnavailable(SandboxError):
+    """This host cannot give a program its GPU"""
+
+
 class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What one program may use. `output` is per stream and enforced by who reads the pipes."""
 
@@ -50,6 +54,12 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     program has a user of its own. `stdin` is an open descriptor that stays the caller's. `held_fds`
     (the locks of GPUs) stay open outside the sandbox until nothing of it lives, even if the agent
     has died.
+
+    For adapters that run containers: `image` is the toolchain's (None: the adapter's own for this
+    kind), `artifact` the SHA-256 of the built function in `function_dir`, by which it is packaged.
+    `gpus` are the UUIDs of the leased GPUs, `gpu_devices` their device nodes; an adapter uses
+    whichever it hands out. `function` ("owner/name:version") is for labels, and what warm sandboxes
+    are kept by.
     """
 
     name: str
@@ -60,6 +70,10 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: SandboxLimits
     env: Mapping[str, str] = {}
     gpu_devices: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    image: str | None = None
+    artifact: str | None = None
+    function: str = ""
     extra_ro_binds: tuple[tuple[str, str], ...] = ()
     held_fds: tuple[int, ...] = ()
     keep_work: bool = False
@@ -119,6 +133,18 @@ class Prepared(Protocol):
     def work(self) -> Path | None:
         """With `keep_work`: what a dead sandbox left in /work, readable until `close()`."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether it lives and was not let go yet."""
+
+    def assign(self, spec: SandboxSpec) -> None:
+        """Have a sandbox that waits, prepared under a name of its own, serve `spec`.
+
+        `spec` may differ from the one it was prepared for in `name`, `stdin`, `held_fds` and in the
+        limits on time and output only; an input that is to come this way is at most 1 MiB. The
+        content of `stdin` is needed at `go` only. Raises SandboxError if it waits no more.
+        """
+
     def go(self) -> None:
         """Release the program and start its clock. Does not block."""
 
@@ -146,7 +172,10 @@ class Sandbox(Protocol):
         """Set up what all sandboxes share. Call once, on the main thread. Raises SandboxError."""
 
     async def prepare(self, spec: SandboxSpec) -> Prepared:
-        """Start a sandbox up to just before its program. Raises SandboxError, leaving nothing."""
+        """Start a sandbox up to just before its program. Leaves nothing when it fails.
+
+        Raises SandboxError, GpuUnavailable.
+        """
 
     async def probe(self) -> str | None:
         """None if a sandbox works here, else why it does not."""

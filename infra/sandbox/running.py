@@ -88,6 +88,15 @@ class BubblewrapRun:
             await asyncio.wait({self._gone}, timeout=1.0)
             raise SandboxError(self._pipes.diagnostics() or "bubblewrap ended without a word")
 
+    @property
+    def waits(self) -> bool:
+        """See `Prepared`."""
+        return self._started is None and not self._gone.done() and self._killed is None
+
+    def assign(self, spec: SandboxSpec) -> None:
+        """See `Prepared`."""
+        raise SandboxError("this sandbox serves the attempt it was prepared for only")
+
     def go(self) -> None:
         """See `Prepared`."""
         if self._started is not None or self._killed or self._closed:

@@ -25,6 +25,9 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
     #: What a sandbox shows read-only beyond the host's /usr, in builds and in such runs: pairs of a
     #: path on the host and the path inside.
     ro_binds: tuple[tuple[str, str], ...] = ()
+    #: Of a toolchain that is an image: the ids of the images to build in and to run in.
+    build_image: str | None = None
+    run_image: str | None = None
 
 
 class ToolchainMissing(Unavailable):
