@@ -19,6 +19,8 @@ Kind = Literal["run", "build"]
 KillReason = Literal["timed_out", "cancelled", "output_limit", "shutdown"]
 
 MIB = 1 << 20
+LATER = -1  # in the place of a descriptor that is not known yet
+WARM_INPUT = MIB
 # Names become folders. Variables are those a shell takes, as one passes them on.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -51,15 +53,16 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     `name` is "<execution id>-<attempt>" and unique among the living. `function_dir` is seen
     read-only at /fn by a run; for a build its content is copied into the writable /work, which is
     the working directory of both. The folder must be readable for everybody (0755/0644), as the
-    program has a user of its own. `stdin` is an open descriptor that stays the caller's. `held_fds`
-    (the locks of GPUs) stay open outside the sandbox until nothing of it lives, even if the agent
-    has died.
+    program has a user of its own. `stdin` is an open descriptor that stays the caller's, or LATER:
+    `assign` brings it. `held_fds` (the locks of GPUs) stay open outside the sandbox until nothing
+    of it lives, even if the agent has died.
 
     For adapters that run containers: `image` is the toolchain's (None: the adapter's own for this
     kind), `artifact` the SHA-256 of the built function in `function_dir`, by which it is packaged.
     `gpus` are the UUIDs of the leased GPUs, `gpu_devices` their device nodes; an adapter uses
     whichever it hands out. `function` ("owner/name:version") is for labels, and what warm sandboxes
-    are kept by.
+    are kept by. `may_be_warm` says that a sandbox which has waited may serve it: its input is a
+    file of at most WARM_INPUT bytes.
     """
 
     name: str
@@ -77,6 +80,7 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     extra_ro_binds: tuple[tuple[str, str], ...] = ()
     held_fds: tuple[int, ...] = ()
     keep_work: bool = False
+    may_be_warm: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -141,8 +145,8 @@ class Prepared(Protocol):
         """Have a sandbox that waits, prepared under a name of its own, serve `spec`.
 
         `spec` may differ from the one it was prepared for in `name`, `stdin`, `held_fds` and in the
-        limits on time and output only; an input that is to come this way is at most 1 MiB. The
-        content of `stdin` is needed at `go` only. Raises SandboxError if it waits no more.
+        limits on time and output only. The content of `stdin`, a file of at most WARM_INPUT bytes,
+        is needed at `go` only. Raises SandboxError if it waits no more.
         """
 
     def go(self) -> None:
