@@ -11,8 +11,7 @@ from cli import exit_codes
 from cli.problem import Problem, from_error, usage
 from cli.session import Session
 from hermes.errors import HermesError, InvalidRequest
-
-SANDBOXES = ("bubblewrap",)
+from hermes.settings import SANDBOXES
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def start(
 ) -> None:
     """`hermes up`; in the foreground until it is stopped."""
     if sandbox is not None and sandbox not in SANDBOXES:
-        raise usage(f"--sandbox {sandbox!r} is not known; there is {' and '.join(SANDBOXES)}")
+        raise usage(f"--sandbox {sandbox!r} is not known; it is one of {', '.join(SANDBOXES)}")
     with _server_code():
         import msgspec  # noqa: PLC0415
         from rich.console import Console  # noqa: PLC0415

@@ -34,7 +34,10 @@ def up(
         typer.Option("--port", metavar="N", min=1, max=65535, help="Port of the API."),
     ] = None,
     sandbox: Annotated[
-        str | None, typer.Option("--sandbox", metavar="S", help="bubblewrap is all there is.")
+        str | None,
+        typer.Option(
+            "--sandbox", metavar="S", help="docker, bubblewrap, or auto: docker where it can be."
+        ),
     ] = None,
 ) -> None:
     """Start Hermes with Kafka, PostgreSQL and all roles; Ctrl-C stops it."""

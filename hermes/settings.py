@@ -15,6 +15,9 @@ import msgspec
 from hermes.domain.resources import GIB, MIB, Limits
 from hermes.errors import InvalidRequest
 
+#: "auto": docker where an engine and the toolchain images are, else bubblewrap.
+SANDBOXES = ("auto", "docker", "bubblewrap")
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an operator can set. Sizes in bytes, times in seconds."""
@@ -25,7 +28,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     blobs: str | None = None
     host: str = "127.0.0.1"
     port: int = 9090
-    sandbox: str = "bubblewrap"
+    sandbox: str = "auto"
+    #: The engine's runtime for containers, such as "runsc"; None is the engine's own choice.
+    container_runtime: str | None = None
+    #: Toolchain images to use instead of ours, by toolchain: "cuda" and "runtime-cuda", say.
+    toolchain_images: dict[str, str] = {}
+    #: Sandboxes that may stand ready beforehand, all functions together; None is one per core.
+    warm: int | None = None
 
     topic_prefix: str = "hermes"
     replication: int = 1
@@ -79,6 +88,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for name, variable in _VARIABLES.items():
             if variable in env:
                 values[name] = env[variable]
+        if "toolchain_images" in values:
+            values["toolchain_images"] = _pairs(env[_VARIABLES["toolchain_images"]])
         values.setdefault("agent", _host_name())
         try:
             return msgspec.convert(values, cls, strict=False, dec_hook=_as_path)
@@ -94,6 +105,9 @@ _VARIABLES = {
     "host": "HERMES_HOST",
     "port": "HERMES_PORT",
     "sandbox": "HERMES_SANDBOX",
+    "container_runtime": "HERMES_CONTAINER_RUNTIME",
+    "toolchain_images": "HERMES_TOOLCHAIN_IMAGES",
+    "warm": "HERMES_WARM",
     "topic_prefix": "HERMES_TOPIC_PREFIX",
     "replication": "HERMES_REPLICATION",
     "min_insync_replicas": "HERMES_MIN_INSYNC_REPLICAS",
@@ -110,6 +124,14 @@ _VARIABLES = {
     "max_source": "HERMES_MAX_SOURCE",
     "max_input": "HERMES_MAX_INPUT",
 }
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """From "cuda=IMAGE,runtime-cuda=IMAGE". Raises InvalidRequest."""
+    pairs = [entry.partition("=") for entry in text.split(",") if entry.strip()]
+    if not all(name.strip() and image.strip() for name, _, image in pairs):
+        raise InvalidRequest(f"HERMES_TOOLCHAIN_IMAGES: {text!r} is not NAME=IMAGE,NAME=IMAGE")
+    return {name.strip(): image.strip() for name, _, image in pairs}
 
 
 def _host_name() -> str:

@@ -1,7 +1,8 @@
-"""One toolchain per language."""
+"""The toolchains of this host, one per language."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from hermes.errors import InvalidConfig
@@ -30,3 +31,24 @@ def toolchain_for(language: str, home: Path) -> Toolchain | None:
         return require_toolchain(language, home)
     except ToolchainMissing:
         return None
+
+
+class HostToolchains:
+    """Implements `Toolchains`; `home` has those that Hermes installed."""
+
+    in_images = False
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    async def require(self, language: str) -> Toolchain:
+        """See `Toolchains`."""
+        return await asyncio.to_thread(require_toolchain, language, self._home)
+
+    async def available(self) -> list[Toolchain]:
+        """See `Toolchains`."""
+        found = [
+            await asyncio.to_thread(toolchain_for, language, self._home)
+            for language in ("cpp", "cuda")
+        ]
+        return [toolchain for toolchain in found if toolchain is not None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from hermes.errors import ServerFault, Unavailable
@@ -28,6 +30,25 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
     #: Of a toolchain that is an image: the ids of the images to build in and to run in.
     build_image: str | None = None
     run_image: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """What an event says of it, as in "cpp-12.2.0@sha256:…"."""
+        return f"{self.name}-{self.version}@sha256:{self.digest}"
+
+
+class Toolchains(Protocol):
+    """Where an agent's toolchains are: on its host, or in images."""
+
+    @property
+    def in_images(self) -> bool:
+        """Whether programs need an image of theirs to run in."""
+
+    async def require(self, language: str) -> Toolchain:
+        """The toolchain for "cpp" or "cuda". Raises ToolchainMissing with the reason."""
+
+    async def available(self) -> list[Toolchain]:
+        """All that are there, in a fixed order."""
 
 
 class ToolchainMissing(Unavailable):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 
 from hermes.domain.ids import new_id
 from hermes.domain.pool import Applied, PoolState
-from hermes.errors import InvalidRequest, LogUnavailable
+from hermes.errors import LogUnavailable
 from hermes.readiness import report_ready
 from hermes.runtime import run_role, serve
 from hermes.settings import Settings
 from infra import gpu
 from infra.blobs import BlobStore
-from infra.sandbox.bubblewrap import BubblewrapSandbox
 from streams.agent.artifacts import ArtifactCache
+from streams.agent.enclosure import enclose
 from streams.agent.host import Host
 from streams.agent.inventory import take_inventory
 from streams.agent.role import Agent
@@ -30,25 +29,13 @@ OUTPUT_BATCH = 1024 * 1024
 OUTPUT_ENDS_AGE = 30.0
 
 
-def _owner(settings: Settings) -> str:
-    """Whose sandboxes these are: two Hermes on a host may both call their agent by its name, and
-    neither may take the other's sandboxes for leftovers of its own."""
-    home = hashlib.sha256(str(settings.home).encode()).hexdigest()
-    return f"{settings.agent}-{home[:12]}"
-
-
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve `settings.pool` as `settings.agent` until `stop`."""
-    if settings.sandbox != "bubblewrap":
-        # Never something weaker or other than what the operator asked for.
-        raise InvalidRequest(f"HERMES_SANDBOX: there is no {settings.sandbox!r}, only bubblewrap")
     folder = settings.home / "agents" / settings.agent
     spool = folder / "spool"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     spool.mkdir(exist_ok=True)
-    sandbox = BubblewrapSandbox(_owner(settings))
-    await sandbox.open()
-    await sandbox.reap(())
+    enclosure = await enclose(settings)
     blobs = BlobStore(settings.blobs_url)
     artifacts = ArtifactCache(folder / "artifacts", blobs)
     artifacts.open()
@@ -56,7 +43,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     topic = topics.executions(settings.pool)
     output_topic = topics.output(settings.pool)
     gpus = gpu.fake_gpus(settings.fake_gpus) or await asyncio.to_thread(gpu.discover)
-    inventory = await asyncio.to_thread(take_inventory, settings, gpus)
+    inventory = await take_inventory(settings, enclosure, gpus)
     await patiently(lambda: ensure_topics(settings, settings.pool), "Kafka")
     events = LogWriter(settings.bootstrap, timeout=settings.append_timeout)
     output = LogWriter(
@@ -81,7 +68,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             await reader.end_offset_of(output_topic, partition)
             for partition in await output.partitions(output_topic)
         ],
-        sandbox=sandbox,
+        sandbox=enclosure.sandbox,
+        toolchains=enclosure.toolchains,
         blobs=blobs,
         artifacts=artifacts,
         inputs=InputSource(settings.bootstrap, blobs, spool),
@@ -116,7 +104,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     finally:
         await agent.leave(reason)
         await doorbell.stop()
-        await sandbox.close()
+        await enclosure.sandbox.close()
         await host.inputs.close()
         await fold.stop()
         await output.stop()

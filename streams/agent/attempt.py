@@ -9,11 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import shutil
-import tempfile
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any, Literal
 
 from aiokafka.errors import KafkaError
@@ -21,24 +17,20 @@ from aiokafka.errors import KafkaError
 from hermes.domain import events as ev
 from hermes.domain.codec import encode
 from hermes.domain.execution import AttemptState, ExecutionState
-from hermes.domain.resources import MIB, Usage
+from hermes.domain.resources import Usage
 from hermes.errors import HermesError, LogUnavailable, NotFound, UserError
-from infra import gpu
-from infra.sandbox.port import KillReason, Prepared, SandboxExit, SandboxLimits, SandboxSpec
-from infra.toolchain.find import require_toolchain
+from infra.sandbox.port import KillReason, Prepared, SandboxExit
 from infra.toolchain.model import Toolchain, ToolchainMissing
-from streams.agent.build import BUILD_ARGV, fetch_source, keep_artifact
+from streams.agent.build import keep_artifact
 from streams.agent.host import Host
 from streams.agent.pump import OutputPump
-from streams.agent.stdin import ArrivingInput
+from streams.agent.specs import build_spec, run_spec
+from streams.agent.verdict import outcome_of
 from streams.log import new_event
 from streams.output import partition_of
 
 log = logging.getLogger(__name__)
 
-# Bytes of the writable folder; at most a quarter of the memory, to which it is charged.
-RUN_FOLDER = 256 * MIB
-BUILD_FOLDER = 1024 * MIB
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a cancelled program."""
 Stop = Literal["cancelled", "fenced", "shutdown"]
@@ -52,8 +44,6 @@ class Attempt:
         self._execution = execution
         self.number = attempt.attempt
         self._gpus = attempt.gpus
-        self._gpu_locks: list[int] = []
-        self._input: ArrivingInput | None = None
         self._claimed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._preparing: asyncio.Future[Prepared] | None = None
         self._prepared: Prepared | None = None
@@ -61,7 +51,6 @@ class Attempt:
         self._stop: Stop | None = None
         self._kills: set[asyncio.Future[None]] = set()
         self._toolchain: Toolchain | None = None
-        self._build_folder: Path | None = None
 
     @property
     def is_claimed(self) -> bool:
@@ -141,88 +130,17 @@ class Attempt:
                 await self._execute(prepared)
 
     async def _prepare(self, stack: AsyncExitStack) -> Prepared:
-        execution = self._execution
-        if execution.kind == "build":
-            spec = await self._build_spec(stack)
+        if self._execution.kind == "build":
+            ready = await build_spec(self._host, self._execution, self.number, stack)
         else:
-            spec = await self._run_spec(stack)
-        prepared = await self._host.sandbox.prepare(spec)
+            ready = await run_spec(self._host, self._execution, self.number, self._gpus, stack)
+        self._toolchain = ready.toolchain
+        prepared = await self._host.sandbox.prepare(ready.spec)
         stack.push_async_callback(prepared.close)
         self._prepared = prepared
-        if self._input is not None:
-            await self._input.arrived()
+        if ready.input is not None:
+            await ready.input.arrived()
         return prepared
-
-    async def _run_spec(self, stack: AsyncExitStack) -> SandboxSpec:
-        execution, host = self._execution, self._host
-        if execution.artifact_sha256 is None:
-            raise NotFound("the function has no artifact")
-        folder = await stack.enter_async_context(host.artifacts.hold(execution.artifact_sha256))
-        self._input = host.inputs.open(execution.id, execution.input)
-        stack.push_async_callback(self._input.close)
-        toolchain = None
-        if execution.language == "cuda":
-            # Programs that link the toolchain's libraries need them at run time as well.
-            with contextlib.suppress(HermesError):
-                toolchain = require_toolchain("cuda", host.settings.home)
-        for uuid in self._gpus:
-            self._gpu_locks.append(gpu.lock(uuid))
-            stack.callback(os.close, self._gpu_locks[-1])
-        handler = execution.handler.removeprefix("./")
-        return self._spec(
-            (f"/fn/{handler}",),
-            folder,
-            self._input.fd,
-            dict(toolchain.run_env) if toolchain else {},
-            toolchain,
-        )
-
-    async def _build_spec(self, stack: AsyncExitStack) -> SandboxSpec:
-        execution, host = self._execution, self._host
-        toolchain = require_toolchain(execution.language, host.settings.home)
-        folder = Path(tempfile.mkdtemp(prefix="build-", dir=host.spool))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        os.chmod(folder, 0o755)  # noqa: PTH101, S103 - shown to the sandbox's user
-        await fetch_source(host.blobs, execution.source_sha256, folder)
-        stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        stack.callback(os.close, stdin)
-        self._toolchain = toolchain
-        return self._spec(BUILD_ARGV, folder / "source", stdin, dict(toolchain.env), toolchain)
-
-    def _spec(
-        self,
-        argv: tuple[str, ...],
-        folder: Path,
-        stdin: int,
-        env: dict[str, str],
-        toolchain: Toolchain | None,
-    ) -> SandboxSpec:
-        limits = self._execution.limits
-        is_build = self._execution.kind == "build"
-        return SandboxSpec(
-            name=f"{self._execution.id}-{self.number}",
-            argv=argv,
-            kind="build" if is_build else "run",
-            function_dir=folder,
-            stdin=stdin,
-            env=env,
-            limits=SandboxLimits(
-                time=limits.time,
-                memory=limits.memory,
-                cpus=limits.cpus,
-                output=limits.output,
-                processes=limits.processes,
-                work_bytes=BUILD_FOLDER if is_build else RUN_FOLDER,
-            ),
-            extra_ro_binds=toolchain.ro_binds if toolchain else (),
-            keep_work=is_build,
-            gpu_devices=self._gpu_devices(),
-            held_fds=tuple(self._gpu_locks),
-        )
-
-    def _gpu_devices(self) -> tuple[str, ...]:
-        devices = (self._host.gpus[uuid].devices for uuid in self._gpus)
-        return tuple(dict.fromkeys(node for nodes in devices for node in nodes))
 
     async def _execute(self, prepared: Prepared) -> None:
         execution, host = self._execution, self._host
@@ -286,7 +204,7 @@ class Attempt:
     async def _verdict(
         self, prepared: Prepared, ended: SandboxExit, pump: OutputPump
     ) -> ev.ExecutionFinished:
-        outcome, reason = self._outcome(ended, pump)
+        outcome, reason = outcome_of(self._execution, ended, pump.limited)
         artifact = None
         if self._execution.kind == "build" and outcome == "succeeded":
             try:
@@ -315,26 +233,8 @@ class Attempt:
             output=pump.digests(),
             reason=reason,
             artifact_sha256=artifact,
-            toolchain=f"{toolchain.name}-{toolchain.version}" if toolchain else None,
+            toolchain=toolchain.identity if toolchain else None,
         )
-
-    def _outcome(self, ended: SandboxExit, pump: OutputPump) -> tuple[str, str | None]:
-        limits = self._execution.limits
-        if pump.limited is not None:
-            return "output_limit", f"{pump.limited} is longer than {limits.output} bytes"
-        if ended.killed == "cancelled":
-            return "cancelled", None
-        if ended.timed_out:
-            return "timed_out", f"it ran longer than {limits.time:g} s"
-        if ended.oom:
-            return "out_of_memory", f"it used more than {limits.memory} bytes of memory"
-        if ended.exit_code == 0:
-            return "succeeded", None
-        if ended.processes_limited:
-            return "failed", f"it reached its limit of {limits.processes} processes"
-        if self._execution.kind == "build":
-            return "failed", f"make failed with exit code {ended.exit_code}"
-        return "failed", None
 
     async def _report_unprepared(self, error: HermesError | None) -> None:
         """It never started: cancelled in time, or something that it needs is missing or wrong.

@@ -11,6 +11,7 @@ from hermes.settings import Settings
 from infra.blobs import BlobStore
 from infra.gpu import HostGpu
 from infra.sandbox.port import Sandbox
+from infra.toolchain.model import Toolchains
 from streams.agent.artifacts import ArtifactCache
 from streams.agent.stdin import InputSource
 from streams.fold import LogFold
@@ -28,6 +29,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     output_topic: str
     output_ends: list[int]
     sandbox: Sandbox
+    toolchains: Toolchains
     blobs: BlobStore
     artifacts: ArtifactCache
     inputs: InputSource

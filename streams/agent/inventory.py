@@ -9,10 +9,12 @@ import hermes
 from hermes.domain.resources import Inventory
 from hermes.settings import Settings
 from infra.gpu import HostGpu
-from infra.toolchain.find import toolchain_for
+from streams.agent.enclosure import Enclosure
 
 
-def take_inventory(settings: Settings, gpus: dict[str, HostGpu]) -> Inventory:
+async def take_inventory(
+    settings: Settings, enclosure: Enclosure, gpus: dict[str, HostGpu]
+) -> Inventory:
     """Cores and memory as the kernel gives them, toolchains as they are found."""
     cores = len(os.sched_getaffinity(0))
     return Inventory(
@@ -20,11 +22,9 @@ def take_inventory(settings: Settings, gpus: dict[str, HostGpu]) -> Inventory:
         cpus=float(cores),
         memory=_memory(),
         gpus=tuple(host_gpu.gpu for host_gpu in gpus.values()),
-        sandbox=settings.sandbox,
+        sandbox=enclosure.name,
         toolchains=tuple(
-            f"{found.name}-{found.version}"
-            for language in ("cpp", "cuda")
-            if (found := toolchain_for(language, settings.home)) is not None
+            f"{found.name}-{found.version}" for found in await enclosure.toolchains.available()
         ),
         version=hermes.__version__,
     )

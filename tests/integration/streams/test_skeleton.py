@@ -47,6 +47,7 @@ class Roles:
             "HERMES_KAFKA": cluster.kafka,
             "HERMES_TOPIC_PREFIX": cluster.topic_prefix,
             "HERMES_AGENT": "a1",
+            "HERMES_SANDBOX": "bubblewrap",
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 

@@ -16,6 +16,7 @@ from hermes.domain.execution import AttemptState, ExecutionState
 from hermes.domain.resources import Input, Position
 from hermes.settings import Settings
 from infra.sandbox.port import KillReason, SandboxExit, SandboxSpec
+from infra.toolchain import HostToolchains
 from streams.agent.host import Host
 from streams.agent.stdin import ArrivingInput
 from tests.unit.domain.making import PoolPartition, id_at, joined, requested, scheduled, took_over
@@ -189,6 +190,7 @@ class FakeHost:
             output_ends=[10, 11, 12, 13],
             spool=spool,
             gpus={},
+            toolchains=HostToolchains(spool),
             **parts,
         )
 
