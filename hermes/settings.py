@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from hermes.domain.resources import GIB, MIB, Limits
+from hermes.domain.resources import GIB, MIB, Count, Limits
 from hermes.errors import InvalidRequest
 
 #: "auto": docker where an engine and the toolchain images are, else bubblewrap.
@@ -34,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: Toolchain images to use instead of ours, by toolchain: "cuda" and "runtime-cuda", say.
     toolchain_images: dict[str, str] = {}
     #: Sandboxes that may stand ready beforehand, all functions together; None is one per core.
-    warm: int | None = None
+    warm: Count | None = None
 
     topic_prefix: str = "hermes"
     replication: int = 1

@@ -18,6 +18,11 @@ need python3 python3
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 ldconfig -p 2>/dev/null | grep -q 'libseccomp\.so\.2' || missing+=(libseccomp2)
 
+# With a container engine here, toolchain images can be made; without mmdebstrap, bubblewrap it is.
+if [ -S /var/run/docker.sock ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  need mmdebstrap mmdebstrap
+fi
+
 if ((${#missing[@]})); then
   command -v apt-get >/dev/null 2>&1 || fail "please install: ${missing[*]}"
   [ "$(id -u)" = 0 ] || fail "please install: sudo apt-get install ${missing[*]}"
