@@ -94,10 +94,10 @@ class BubblewrapSandbox:
     def _start(self, spec: SandboxSpec, parts: Parts) -> BubblewrapRun:
         pipes = pid = None
         try:
-            pipes = Pipes(parts.user)
+            pipes = Pipes(spec.stdin, parts.user)
             pipes.give_filter(os.open(f"/proc/self/fd/{self._filter}", os.O_RDONLY | os.O_CLOEXEC))
             argv = command(self._bwrap, spec, parts.user, grouped=parts.group is not None)
-            pid = spawn.spawn(argv, {0: spec.stdin, **pipes.for_child})
+            pid = spawn.spawn(argv, pipes.for_child)
             pipes.close_childs_ends()
             return BubblewrapRun(
                 spec,

@@ -4,7 +4,8 @@ Run as a file of its own by a bare interpreter (no packages, so it starts fast a
 reads datagrams from descriptor 3, JSON with descriptors attached:
 
     {"watch": NAME, "cgroups": [FOLDER, ...]}  + pidfd of the sandbox's outer process, then the
-                                               descriptors to hold (locks) while the sandbox lives
+                                               descriptors to hold (locks) while the sandbox lives;
+                                               said again, it takes the place of what was said
     {"deadline": NAME, "at": MONOTONIC}        kill it then (CLOCK_MONOTONIC, seconds)
     {"done": NAME}                             it is gone, forget it
 
@@ -98,7 +99,10 @@ def _receive(channel: socket.socket, watched: dict[str, Watched]) -> bool:
         fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
     message = json.loads(data)
     if "watch" in message:
+        former = watched.get(message["watch"])
         watched[message["watch"]] = Watched(message["cgroups"], fds[0], list(fds[1:]))
+        if former is not None:
+            former.forget()
     elif "deadline" in message:
         if message["deadline"] in watched:
             watched[message["deadline"]].deadline = message["at"]

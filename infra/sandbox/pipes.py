@@ -8,6 +8,8 @@ import fcntl
 import os
 
 from infra.sandbox.command import ARGUMENTS, FILTER, GO, STATUS, STDERR
+from infra.sandbox.late_input import LateInput
+from infra.sandbox.port import LATER
 
 _OUTPUT_PIPE = 1 << 20  # bytes; fewer switches between the program and its reader
 _DIAGNOSTICS = 4096  # bytes kept; the tools say one line
@@ -16,7 +18,9 @@ _DIAGNOSTICS = 4096  # bytes kept; the tools say one line
 class Pipes:
     """Output, status and go. `for_child` are the ends to give away, then `close_childs_ends`."""
 
-    def __init__(self, owner: int | None) -> None:
+    def __init__(self, stdin: int, owner: int | None) -> None:
+        """`stdin` LATER: the program gets a pipe, which `give_input` fills."""
+        self._late: LateInput | None = None
         self._open: list[int] = []
         self._childs: list[int] = []
         self._read = b""
@@ -27,6 +31,9 @@ class Pipes:
             self._diagnostics, childs_diagnostics = self._from_child()
             childs_go, self.go = self._to_child()
             childs_arguments, self._arguments = self._to_child()
+            if stdin == LATER:
+                self._late = LateInput(owner)
+                stdin = self._late.read
         except OSError:  # no descriptors left
             self.close()
             raise
@@ -36,6 +43,7 @@ class Pipes:
             if owner is not None:
                 os.fchown(fd, owner, owner)  # so that the program can open /dev/stdout
         self.for_child: dict[int, int | None] = {
+            0: stdin,
             1: childs_stdout,
             2: childs_diagnostics,
             STDERR: childs_stderr,
@@ -56,10 +64,17 @@ class Pipes:
         self._open.remove(self._arguments)
         os.close(self._arguments)
 
+    def give_input(self, source: int) -> None:
+        """Let the program read what `source` holds (LATER: nothing), if its stdin is a pipe."""
+        if self._late is not None:
+            self._late.fill(None if source == LATER else source)
+
     def close_childs_ends(self) -> None:
         """Once the child has them."""
         while self._childs:
             os.close(self._childs.pop())
+        if self._late is not None:
+            self._late.close_read()
 
     async def status_line(self) -> bytes:
         """The next line of status, without its end; empty when the sandbox is dead."""
@@ -92,6 +107,8 @@ class Pipes:
         self.close_childs_ends()
         while self._open:
             os.close(self._open.pop())
+        if self._late is not None:
+            self._late.close()
 
     def _to_child(self) -> tuple[int, int]:
         theirs, ours = os.pipe2(os.O_CLOEXEC)

@@ -14,7 +14,7 @@ from infra.sandbox import ending
 from infra.sandbox.cgroups import KILL_PATIENCE, ControlGroup
 from infra.sandbox.guard_client import Guard
 from infra.sandbox.pipes import Pipes
-from infra.sandbox.port import KillReason, SandboxError, SandboxExit, SandboxSpec
+from infra.sandbox.port import LATER, KillReason, SandboxError, SandboxExit, SandboxSpec
 
 _START_PATIENCE = 20.0  # seconds until "ready"; it takes milliseconds unless the host is drowning
 _GUARD_SLACK = 1.0  # seconds past the limit: the guard acts only when this process has not
@@ -35,6 +35,7 @@ class BubblewrapRun:
         release: Callable[[], None],
     ) -> None:
         self._spec = spec
+        self._name = spec.name  # stays when it is assigned
         self._pid = pid
         self._pipes = pipes
         self._group = group
@@ -43,7 +44,7 @@ class BubblewrapRun:
         self._release = release
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(pid)
-        guard.watch(spec.name, group.folders if group else (), self._pidfd, spec.held_fds)
+        self._watch(spec.held_fds)
         self._killed: KillReason | None = None
         self._empty = False
         self._started: float | None = None
@@ -91,20 +92,38 @@ class BubblewrapRun:
     @property
     def waits(self) -> bool:
         """See `Prepared`."""
-        return self._started is None and not self._gone.done() and self._killed is None
+        return (
+            self._started is None
+            and self._killed is None
+            and self._closed is None
+            and not self._gone.done()
+            # The loop hears of an end a little later than it happens.
+            and os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        )
 
     def assign(self, spec: SandboxSpec) -> None:
         """See `Prepared`."""
-        raise SandboxError("this sandbox serves the attempt it was prepared for only")
+        if self._spec.stdin != LATER:
+            raise SandboxError(f"sandbox {self._name} has its input already")
+        if not self.waits:
+            raise SandboxError(f"sandbox {self._name} waits no more")
+        self._spec = spec
+        if spec.held_fds:
+            self._watch(spec.held_fds)
+
+    def _watch(self, held: tuple[int, ...]) -> None:
+        folders = self._group.folders if self._group else ()
+        self._guard.watch(self._name, folders, self._pidfd, held)
 
     def go(self) -> None:
         """See `Prepared`."""
         if self._started is not None or self._killed or self._closed:
             return
         limit = self._spec.limits.time
-        self._guard.deadline(self._spec.name, limit + _GUARD_SLACK)
+        self._guard.deadline(self._name, limit + _GUARD_SLACK)
         self._started = self._loop.time()
         self._timer = self._loop.call_later(limit, self._time_is_over)
+        self._pipes.give_input(self._spec.stdin)
         with contextlib.suppress(BrokenPipeError):  # it is dead already; wait() tells
             os.write(self._pipes.go, b"\n")
 
@@ -140,7 +159,7 @@ class BubblewrapRun:
         await self._kill_all()
         if self._exit:
             await asyncio.wait({self._exit})
-        self._guard.done(self._spec.name)
+        self._guard.done(self._name)
         os.close(self._pidfd)
         self._pipes.close()
         self._release()
@@ -191,7 +210,7 @@ class BubblewrapRun:
                 os.kill(pid, signal.SIGKILL)
         await asyncio.wait({self._gone}, timeout=KILL_PATIENCE)
         if not self._gone.done():
-            raise SandboxError(f"sandbox {self._spec.name} does not die")
+            raise SandboxError(f"sandbox {self._name} does not die")
         if self._group and not self._empty:
             await self._group.kill()
             self._empty = True
