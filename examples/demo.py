@@ -6,12 +6,15 @@ before it runs. All data stays in .demo/ of this checkout.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from infra.engine import EngineUnavailable, connect
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / ".demo"
@@ -64,6 +67,7 @@ class Demo:
 
     def show(self) -> None:
         """Every step of the main job."""
+        self._toolchains()
         title("One command starts everything: Apache Kafka, PostgreSQL and Hermes' five roles")
         self.run("hermes up --detach")
         self._up = True
@@ -71,6 +75,9 @@ class Demo:
 
         title("A user registers")
         self._sign_in()
+
+        title("The agent: what it runs programs in, and its GPUs if it has any")
+        self.run("hermes agent list")
 
         title("A function is a folder: hermes.config.json, a Makefile and C++ (or CUDA) code")
         self.run(
@@ -106,6 +113,17 @@ class Demo:
         if self._up:
             title("Stopping")
             self.run("hermes down", must=False)
+
+    def _toolchains(self) -> None:
+        """Images to build and run in, where an engine answers; made once, then found again."""
+        try:
+            asyncio.run(_engine_answers())
+        except EngineUnavailable as error:
+            title(f"No containers here ({error}), so programs run in bubblewrap")
+            return
+        title("A container engine answers: functions are built and run in images made here")
+        if self.run("hermes toolchain build cpp", must=False) != 0:
+            print(dim("(no images, so programs run in bubblewrap)"))
 
     def _sign_in(self) -> None:
         secret = f"printf %s {shlex.quote(PASSWORD)} | "
@@ -155,6 +173,12 @@ class Demo:
             raise StepFailed(f"`{command}` ended with {done.returncode}")
         print(done.stdout, end="", flush=True)
         return done.stdout.strip()
+
+
+async def _engine_answers() -> None:
+    """Raises EngineUnavailable."""
+    client = await connect()
+    await client.close()
 
 
 def bold(text: str) -> str:
