@@ -177,8 +177,20 @@ class ExecutionCancelRequested(EventData, frozen=True, kw_only=True):
     execution_id: str
 
 
+GPU_UNAVAILABLE = "gpu_unavailable"
+"""Why an agent hands an attempt back: its GPU is not to be had. Drain the GPU first."""
+HOST_FAULT = "host_fault: "
+"""Why an agent hands an attempt back: a fault of its host, told in the words that follow."""
+
+
 class ExecutionAttemptLost(EventData, frozen=True, kw_only=True):
-    """Attempt n counts no more; neither does its output from `output_end_offset` on."""
+    """Attempt n counts no more; neither does its output from `output_end_offset` on.
+
+    A scheduler's word holds in its own epoch. An agent may hand its own attempt back at once: it
+    names itself in `agent` and `incarnation`, the epoch that its fold has (which does not count
+    then), and for its reason GPU_UNAVAILABLE or HOST_FAULT with more words. The attempt's GPUs
+    stay held until `gpu_released`, like those of any lost one.
+    """
 
     kind: ClassVar[str] = "execution.attempt_lost/1"
     execution_id: str
@@ -186,6 +198,8 @@ class ExecutionAttemptLost(EventData, frozen=True, kw_only=True):
     epoch: Count
     reason: str
     output_end_offset: Count | None
+    agent: str | None = None
+    incarnation: str | None = None
 
 
 class ExecutionGpuReleased(EventData, frozen=True, kw_only=True):
@@ -213,6 +227,29 @@ class AgentLeft(EventData, frozen=True, kw_only=True):
     agent: str
     incarnation: str
     reason: str
+
+
+class AgentGpuDrained(EventData, frozen=True, kw_only=True):
+    """The GPU is out of service from here on: nothing is scheduled on it until it is restored,
+    whoever offers it, and also when its agent joins anew. An attempt that has it keeps it. Only
+    the present incarnation of an online agent that offers the GPU may say so; one that is drained
+    already stays as it is."""
+
+    kind: ClassVar[str] = "agent.gpu_drained/1"
+    agent: str
+    incarnation: str
+    gpu: str
+    reason: str
+
+
+class AgentGpuRestored(EventData, frozen=True, kw_only=True):
+    """The GPU is well again, as an online agent that offers it has found, be it the one that
+    drained it, a later incarnation of it or another."""
+
+    kind: ClassVar[str] = "agent.gpu_restored/1"
+    agent: str
+    incarnation: str
+    gpu: str
 
 
 class SchedulerTookOver(EventData, frozen=True, kw_only=True):
@@ -243,6 +280,8 @@ CATALOGUE: dict[str, type[EventData]] = {
         ExecutionGpuReleased,
         AgentJoined,
         AgentLeft,
+        AgentGpuDrained,
+        AgentGpuRestored,
         SchedulerTookOver,
     )
 }

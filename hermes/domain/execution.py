@@ -297,6 +297,11 @@ def _(
     attempt = state.current
     if attempt is None or data.attempt != attempt.attempt:
         return Misfit(f"attempt {data.attempt} is not held by an agent")
+    if is_handed_back(data):
+        if (data.agent, data.incarnation) != (attempt.agent, attempt.incarnation):
+            return Misfit("another agent, or another incarnation of it, holds the attempt")
+        if data.reason != ev.GPU_UNAVAILABLE and not data.reason.startswith(ev.HOST_FAULT):
+            return Misfit(f"an agent hands nothing back for {data.reason[:100]!r}")
     lost = msgspec.structs.replace(
         attempt,
         status="lost",
@@ -318,6 +323,11 @@ def _(
 ) -> ExecutionState | Misfit:
     # Whether a GPU is held is the pool's to know; the execution itself does not change.
     return state
+
+
+def is_handed_back(data: ev.ExecutionAttemptLost) -> bool:
+    """Whether an agent says it of its own attempt, and no scheduler."""
+    return data.agent is not None or data.incarnation is not None
 
 
 def _ends_without_a_run(data: ev.ExecutionFinished) -> bool:

@@ -10,7 +10,14 @@ from __future__ import annotations
 import msgspec
 
 from hermes.domain import events as ev
-from hermes.domain.execution import AttemptState, ExecutionState, Misfit, begin, evolve
+from hermes.domain.execution import (
+    AttemptState,
+    ExecutionState,
+    Misfit,
+    begin,
+    evolve,
+    is_handed_back,
+)
 from hermes.domain.ids import id_time_ms, is_id
 from hermes.domain.resources import Inventory
 
@@ -21,7 +28,7 @@ REQUEST_WINDOW_MS = 24 * HOUR_MS
 REMEMBER_MS = 2 * REQUEST_WINDOW_MS
 MAX_EPOCH_STEP = 2**20
 """No single record may use up the epochs of all later schedulers."""
-RULES = 1
+RULES = 2
 """The version of this fold's rules; a snapshot of other rules is not used."""
 
 
@@ -44,6 +51,14 @@ class GpuHold(msgspec.Struct, frozen=True):
     attempt: int
     agent: str
     incarnation: str
+
+
+class GpuDrain(msgspec.Struct, frozen=True):
+    """Why a GPU is out of service, who said so, and when by the log."""
+
+    reason: str
+    agent: str
+    drained_at_ms: int
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -72,7 +87,9 @@ class Applied(msgspec.Struct, frozen=True):
 
 class PoolState(msgspec.Struct, kw_only=True):
     """See the module. `ended` has the executions of the last days by id; `began` is the log time
-    of the topic's first record, which tells it from a topic of the same name made anew."""
+    of the topic's first record, which tells it from a topic of the same name made anew. `drained`
+    has the GPUs out of service by UUID: a card is one thing, whichever agent offers it, and no
+    restart of an agent heals it."""
 
     pool: str
     topic: str
@@ -87,6 +104,7 @@ class PoolState(msgspec.Struct, kw_only=True):
     ended: dict[str, Ended] = msgspec.field(default_factory=dict)
     agents: dict[str, AgentState] = msgspec.field(default_factory=dict)
     gpus: dict[str, GpuHold] = msgspec.field(default_factory=dict)
+    drained: dict[str, GpuDrain] = msgspec.field(default_factory=dict)
 
     def apply(self, record: ev.Recorded) -> Applied:
         """Fold the next record of the partition; the caller skips what is folded already."""
@@ -112,6 +130,8 @@ class PoolState(msgspec.Struct, kw_only=True):
                 return self._joined(data, record)
             case ev.AgentLeft():
                 return self._left(data)
+            case ev.AgentGpuDrained() | ev.AgentGpuRestored():
+                return self._gpu_service(data, record)
             case ev.SchedulerTookOver():
                 return self._took_over(data)
         execution_id = getattr(data, "execution_id", None)
@@ -175,24 +195,37 @@ class PoolState(msgspec.Struct, kw_only=True):
 
     def _refuse(self, data: ev.EventData) -> str | None:
         """What only the whole pool can know against a scheduler's decision."""
+        if isinstance(data, ev.ExecutionAttemptLost) and is_handed_back(data):
+            return self._refuse_incarnation(str(data.agent), data.incarnation)
         if isinstance(data, ev.ExecutionScheduled | ev.ExecutionAttemptLost):
             if data.epoch != self.epoch:
                 return f"epoch {data.epoch} is over, {self.epoch} decides"
         if isinstance(data, ev.ExecutionScheduled):
-            agent = self.agents.get(data.agent)
-            if agent is None or agent.state != "online":
-                return f"agent {data.agent} is not online"
-            if agent.incarnation != data.incarnation:
-                return f"agent {data.agent} has another incarnation by now"
+            refusal = self._refuse_incarnation(data.agent, data.incarnation)
+            if refusal is not None:
+                return refusal
             if len(set(data.gpus)) < len(data.gpus):
                 return "a GPU is named twice"
-            offered = {gpu.uuid for gpu in agent.inventory.gpus}
+            offered = self._offered_by(data.agent)
             for uuid in data.gpus:
                 if uuid not in offered:
                     return f"agent {data.agent} has no GPU {uuid}"
                 if uuid in self.gpus:
                     return f"GPU {uuid} is held by execution {self.gpus[uuid].execution_id}"
+                if uuid in self.drained:
+                    return f"GPU {uuid} is drained: {self.drained[uuid].reason}"
         return None
+
+    def _refuse_incarnation(self, name: str, incarnation: str | None) -> str | None:
+        agent = self.agents.get(name)
+        if agent is None or agent.state != "online":
+            return f"agent {name} is not online"
+        if agent.incarnation != incarnation:
+            return f"agent {name} has another incarnation by now"
+        return None
+
+    def _offered_by(self, name: str) -> set[str]:
+        return {gpu.uuid for gpu in self.agents[name].inventory.gpus}
 
     def _keep_gpus(self, data: ev.EventData, after: ExecutionState) -> None:
         if isinstance(data, ev.ExecutionScheduled):
@@ -255,6 +288,25 @@ class PoolState(msgspec.Struct, kw_only=True):
         if known is None or known.incarnation != data.incarnation or known.state == "left":
             return Applied("no such incarnation is online")
         self.agents[data.agent] = msgspec.structs.replace(known, state="left", reason=data.reason)
+        return Applied(None)
+
+    def _gpu_service(
+        self, data: ev.AgentGpuDrained | ev.AgentGpuRestored, record: ev.Recorded
+    ) -> Applied:
+        if data.agent != record.key:
+            return Applied("the record's key is not the agent's id")
+        refusal = self._refuse_incarnation(data.agent, data.incarnation)
+        if refusal is not None:
+            return Applied(refusal)
+        if data.gpu not in self._offered_by(data.agent):
+            return Applied(f"agent {data.agent} has no GPU {data.gpu}")
+        if isinstance(data, ev.AgentGpuRestored):
+            if self.drained.pop(data.gpu, None) is None:
+                return Applied(f"GPU {data.gpu} is not drained")
+        elif data.gpu in self.drained:
+            return Applied(f"GPU {data.gpu} is drained already")
+        else:
+            self.drained[data.gpu] = GpuDrain(data.reason, data.agent, self.log_time)
         return Applied(None)
 
     def _took_over(self, data: ev.SchedulerTookOver) -> Applied:

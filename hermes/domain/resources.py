@@ -37,13 +37,17 @@ class GpuRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
-    """A GPU as its agent's inventory names it."""
+    """A GPU as its agent's inventory names it. A MIG slice is one by itself, under its own UUID:
+    `mig` is then its profile (as "1g.10gb") and `parent` the UUID of the card that it is part of.
+    """
 
     uuid: str
     name: str
     memory: Count
     compute_capability: str
     driver: str
+    mig: str | None = None
+    parent: str | None = None
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +62,25 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
 
 
+MAX_GPU_SAMPLES = 60
+"""As many points as an agent writes of one attempt, however long it ran; a longer one has the
+same number of points, each the mean of a longer time."""
+
+
+class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt's GPUs at one time: seconds since its start, the mean share of the time since the
+    point before in which they were busy (0 to 1), bytes and watts of all of them together."""
+
+    time: Amount
+    utilisation: Amount
+    memory: Count
+    power: Amount | None = None
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What one execution used: seconds, bytes, joules; `gpu_*` are None without a GPU."""
+    """What one execution used: seconds, bytes, joules, and utilisation from 0 to 1; `gpu_*` are
+    None without a GPU, or where nothing could be measured. `gpu_samples` rise in time, at most
+    MAX_GPU_SAMPLES of them."""
 
     wall_time: Amount
     cpu_time: Amount
@@ -69,6 +90,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     gpu_peak_memory: Count | None = None
     gpu_utilisation: Amount | None = None
     gpu_energy: Amount | None = None
+    gpu_samples: tuple[GpuSample, ...] | None = None
 
 
 class StreamDigest(msgspec.Struct, frozen=True, kw_only=True):

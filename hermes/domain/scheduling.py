@@ -6,7 +6,7 @@ seen yet; it gets decisions back. Nothing here reads a clock or the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -19,7 +19,8 @@ MAX_ATTEMPTS = 10
 """Also attempts that never started end somewhere."""
 _AGENTS_BUSY = "every agent is busy"
 _GPUS_BUSY = "every fitting GPU is busy"
-_BUSY = frozenset({_AGENTS_BUSY, _GPUS_BUSY})
+_GPUS_DRAINED = "every fitting GPU is out of service"
+_BUSY = frozenset({_AGENTS_BUSY, _GPUS_BUSY, _GPUS_DRAINED})
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -104,6 +105,7 @@ def _capacity(
         if current is not None and current.agent in free:
             free[current.agent].take(execution)
     _occupy(free.values(), state.gpus)
+    _occupy(free.values(), state.drained)
     for place in pending.values():
         if place is not None:
             _occupy(free.values(), place.gpus)
@@ -127,8 +129,9 @@ def _decide(execution: ExecutionState, state: PoolState, free: list[_Free]) -> D
     spent = _spent(execution)
     if spent is not None:
         return End(execution, "lost", spent)
-    # The least loaded agent first, so that work spreads.
-    for agent in sorted(free, key=lambda one: -one.slots):
+    # The least loaded agent first, so that work spreads; last the one that handed it back.
+    shunned = _handed_back_by(execution)
+    for agent in sorted(free, key=lambda one: (one.agent.agent == shunned, -one.slots)):
         gpus = _fitting_gpus(execution.gpu, agent.gpus.values())
         if agent.slots > 0 and agent.memory >= execution.limits.memory and gpus is not None:
             agent.take(execution)
@@ -145,6 +148,12 @@ def _spent(execution: ExecutionState) -> str | None:
     return None
 
 
+def _handed_back_by(execution: ExecutionState) -> str | None:
+    """The agent that could not start the last attempt: another may well."""
+    last = execution.attempts[-1] if execution.attempts else None
+    return last.agent if last is not None and last.started_at is None else None
+
+
 def _why_not(execution: ExecutionState, state: PoolState, some_alive: bool) -> Decision | None:
     known = [agent for agent in state.agents.values() if agent.state == "online"]
     if not known or not some_alive:
@@ -157,7 +166,8 @@ def _why_not(execution: ExecutionState, state: PoolState, some_alive: bool) -> D
         ):
             return Reject(execution, reason)
     elif execution.gpu is not None:
-        reason = _GPUS_BUSY
+        in_service = any(_could_ever(execution, agent, state.drained) for agent in known)
+        reason = _GPUS_BUSY if in_service else _GPUS_DRAINED
     else:
         reason = _AGENTS_BUSY
     if execution.status == "queued" and execution.reason == reason:
@@ -167,10 +177,11 @@ def _why_not(execution: ExecutionState, state: PoolState, some_alive: bool) -> D
     return Wait(execution, reason)
 
 
-def _could_ever(execution: ExecutionState, agent: AgentState) -> bool:
+def _could_ever(execution: ExecutionState, agent: AgentState, without: Container[str] = ()) -> bool:
+    gpus = [gpu for gpu in agent.inventory.gpus if gpu.uuid not in without]
     return (
         agent.inventory.memory >= execution.limits.memory
-        and _fitting_gpus(execution.gpu, agent.inventory.gpus) is not None
+        and _fitting_gpus(execution.gpu, gpus) is not None
     )
 
 

@@ -129,6 +129,7 @@ def execution_shape(execution_id: str, script: Script, changes: dict[str, Any]) 
             "gpu_peak_memory": None,
             "gpu_utilisation": None,
             "gpu_energy": None,
+            "gpu_samples": None,
         },
         "created_at": NOW,
         "started_at": NOW,

@@ -157,6 +157,12 @@ def attempt_lost(execution_id: str, attempt: int = 1, **changes: Any) -> ev.Exec
     return ev.ExecutionAttemptLost(**(values | changes))
 
 
+def handed_back(execution_id: str, attempt: int = 1, **changes: Any) -> ev.ExecutionAttemptLost:
+    """As the attempt's own agent says it."""
+    values = {"agent": "a1", "incarnation": "i1", "reason": ev.GPU_UNAVAILABLE}
+    return attempt_lost(execution_id, attempt, **(values | changes))
+
+
 def gpu_released(execution_id: str, attempt: int, *gpus: str) -> ev.ExecutionGpuReleased:
     return ev.ExecutionGpuReleased(execution_id=execution_id, attempt=attempt, gpus=gpus)
 
@@ -167,6 +173,14 @@ def joined(agent: str = "a1", incarnation: str = "i1", *gpus: Gpu, **more: Any) 
 
 def left(agent: str = "a1", incarnation: str = "i1") -> ev.AgentLeft:
     return ev.AgentLeft(agent=agent, incarnation=incarnation, reason="stopped")
+
+
+def gpu_drained(uuid: str, agent: str = "a1", incarnation: str = "i1") -> ev.AgentGpuDrained:
+    return ev.AgentGpuDrained(agent=agent, incarnation=incarnation, gpu=uuid, reason="Xid 79")
+
+
+def gpu_restored(uuid: str, agent: str = "a1", incarnation: str = "i1") -> ev.AgentGpuRestored:
+    return ev.AgentGpuRestored(agent=agent, incarnation=incarnation, gpu=uuid)
 
 
 def took_over(epoch: int = 1, scheduler: str = "s1") -> ev.SchedulerTookOver:

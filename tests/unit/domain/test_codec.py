@@ -54,17 +54,30 @@ def changed(name: str, **data: Any) -> bytes:
     return json.dumps(record).encode()
 
 
+def kind_of(name: str) -> str:
+    """As "agent.joined/1" of "agent.joined.1" and of "agent.joined.1.mig"."""
+    group, what, version, *_ = name.split(".")
+    return f"{group}.{what}/{version}"
+
+
+def written_in(sample: Any, record: Any) -> bool:
+    """Whether the record says all that the sample says; it may have fields that are newer."""
+    if isinstance(sample, dict):
+        return all(name in record and written_in(sample[name], record[name]) for name in sample)
+    if isinstance(sample, list):
+        return len(sample) == len(record) and all(map(written_in, sample, record))
+    return bool(sample == record)
+
+
 def test_every_kind_that_is_written_has_a_stored_sample() -> None:
-    assert {name.rpartition(".")[0] + "/" + name.rpartition(".")[2] for name in SAMPLES} == set(
-        ev.CATALOGUE
-    )
+    assert {kind_of(name) for name in SAMPLES} == set(ev.CATALOGUE)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_stored_sample_reads_and_writes_the_same(name: str) -> None:
     found = decoded(SAMPLES[name])
     assert type(found.data) is ev.CATALOGUE[found.kind]
-    assert json.loads(codec.encode(found)) == sample(name)
+    assert written_in(sample(name), json.loads(codec.encode(found)))
     assert codec.decode(codec.encode(found)) == found
 
 
@@ -80,7 +93,7 @@ def test_a_sample_has_the_envelope_that_any_tool_can_read(name: str) -> None:
         "correlation_id",
         "data",
     ]
-    assert record["kind"] == name.rpartition(".")[0] + "/" + name.rpartition(".")[2]
+    assert record["kind"] == kind_of(name)
 
 
 FIELDS = {
@@ -102,6 +115,8 @@ FIELDS = {
     "execution.gpu_released": "execution_id attempt gpus",
     "agent.joined": "agent incarnation inventory",
     "agent.left": "agent reason",
+    "agent.gpu_drained": "agent incarnation gpu reason",
+    "agent.gpu_restored": "agent incarnation gpu",
     "scheduler.took_over": "scheduler epoch",
 }
 
@@ -245,6 +260,19 @@ def test_an_id_that_is_no_uuidv7_is_malformed(event_id: str) -> None:
         ("execution.finished.1", {"exit_code": 2**64}),
         ("execution.finished.1", {"output": {"stdout": {"bytes": -1, "sha256": ""}}}),
         ("execution.finished.1", {"usage": {"wall_time": "long"}}),
+        (
+            "execution.finished.1",
+            {
+                "usage": {
+                    "wall_time": 1,
+                    "cpu_time": 1,
+                    "peak_memory": 1,
+                    "output_bytes": 1,
+                    "gpu_samples": [{"time": 1, "utilisation": -1, "memory": 1}],
+                }
+            },
+        ),
+        ("agent.gpu_drained.1", {"gpu": None}),
         ("execution.requested.1", {"limits": {"memory": -1}}),
         ("execution.requested.1", {"gpu": {"count": 0}}),
         ("execution.requested.1", {"gpu": {"count": -1}}),

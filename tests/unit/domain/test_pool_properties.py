@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hermes.domain import codec
 from hermes.domain import events as ev
-from hermes.domain.execution import TERMINAL
+from hermes.domain.execution import TERMINAL, is_handed_back
 from hermes.domain.ids import id_time_ms
 from hermes.domain.pool import REMEMBER_MS, REQUEST_WINDOW_MS, PoolState
 from hermes.domain.resources import Inventory, StreamDigest, Usage
@@ -39,8 +39,10 @@ agents = st.sampled_from(["a1", "a2"])
 incarnations = st.sampled_from(["i1", "i2", "i3"])
 epochs = st.integers(0, 3)
 attempts = st.integers(0, 3)
-uuids = st.lists(st.sampled_from(["g1", "g2", "g3"]), max_size=2).map(tuple)
+gpus = st.sampled_from(["g1", "g2", "g3"])
+uuids = st.lists(gpus, max_size=2).map(tuple)
 words = st.sampled_from(["", "lost", "é\n"])
+losses = words | st.sampled_from(["gpu_unavailable", "host_fault: é\n"])
 outcomes = st.sampled_from(
     ["succeeded", "failed", "cancelled", "lost", "build_missing", "nonsense", ""]
 )
@@ -110,9 +112,13 @@ facts: st.SearchStrategy[ev.EventData] = st.one_of(
         execution_id=ids,
         attempt=attempts,
         epoch=epochs,
-        reason=words,
+        reason=losses,
         output_end_offset=st.none() | st.just(9),
+        agent=st.none() | agents,
+        incarnation=st.none() | incarnations,
     ),
+    st.builds(ev.AgentGpuDrained, agent=agents, incarnation=incarnations, gpu=gpus, reason=words),
+    st.builds(ev.AgentGpuRestored, agent=agents, incarnation=incarnations, gpu=gpus),
     st.builds(ev.ExecutionGpuReleased, execution_id=ids, attempt=attempts, gpus=uuids),
     st.builds(ev.AgentJoined, agent=agents, incarnation=incarnations, inventory=inventories),
     st.builds(ev.AgentLeft, agent=agents, incarnation=incarnations, reason=words),
@@ -160,6 +166,21 @@ def honest_lives(draw: st.DrawFn) -> list[ev.EventData]:
                 )
             )
             story.append(draw(facts))
+            if draw(st.booleans()):
+                story.append(
+                    ev.ExecutionAttemptLost(
+                        execution_id=execution_id,
+                        attempt=attempt,
+                        epoch=0,
+                        reason="gpu_unavailable",
+                        output_end_offset=None,
+                        agent=agent,
+                        incarnation="i1",
+                    )
+                )
+                story.append(
+                    ev.AgentGpuDrained(agent=agent, incarnation="i1", gpu=own, reason="Xid 79")
+                )
             story.append(
                 ev.ExecutionAttemptLost(
                     execution_id=execution_id,
@@ -289,11 +310,52 @@ def test_a_decision_of_another_epoch_changes_nothing(records: list[ev.Recorded])
         epoch = state.epoch
         applied = state.apply(record)
         data = record.event.data if isinstance(record.event, ev.Event) else None
-        if isinstance(data, ev.ExecutionScheduled | ev.ExecutionAttemptLost):
+        if isinstance(data, ev.ExecutionScheduled) or (
+            isinstance(data, ev.ExecutionAttemptLost) and not is_handed_back(data)
+        ):
             assert applied.superseded or data.epoch == epoch
         if isinstance(data, ev.SchedulerTookOver):
             assert applied.superseded == (data.epoch <= epoch)
         assert state.epoch >= epoch
+
+
+@QUICK
+@given(partitions())
+def test_a_drained_gpu_is_given_to_nobody(records: list[ev.Recorded]) -> None:
+    state = PoolState(pool=POOL, topic=TOPIC)
+    drained: set[str] = set()
+    for record in records:
+        applied = state.apply(record)
+        if applied.superseded or not isinstance(record.event, ev.Event):
+            continue
+        match record.event.data:
+            case ev.AgentGpuDrained(gpu=uuid):
+                assert uuid not in drained
+                drained.add(uuid)
+            case ev.AgentGpuRestored(gpu=uuid):
+                drained.remove(uuid)
+            case ev.ExecutionScheduled(gpus=given_out):
+                assert not drained & set(given_out)
+    assert set(state.drained) == drained
+
+
+@QUICK
+@given(partitions())
+def test_an_agent_hands_back_only_what_it_holds(records: list[ev.Recorded]) -> None:
+    state = PoolState(pool=POOL, topic=TOPIC)
+    for record in records:
+        before = dict(state.live)
+        present = {name: agent.incarnation for name, agent in state.agents.items()}
+        applied = state.apply(record)
+        data = record.event.data if isinstance(record.event, ev.Event) else None
+        if not isinstance(data, ev.ExecutionAttemptLost) or applied.superseded:
+            continue
+        if is_handed_back(data):
+            current = before[data.execution_id].current
+            assert current is not None
+            assert (current.attempt, current.agent) == (data.attempt, data.agent)
+            assert current.incarnation == data.incarnation == present[current.agent]
+            assert data.reason.startswith(("gpu_unavailable", "host_fault: "))
 
 
 @QUICK

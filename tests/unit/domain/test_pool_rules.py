@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from hermes.domain import events as ev
@@ -16,7 +18,10 @@ from tests.unit.domain.making import (
     event,
     finished,
     gpu,
+    gpu_drained,
     gpu_released,
+    gpu_restored,
+    handed_back,
     id_at,
     joined,
     left,
@@ -106,6 +111,104 @@ def test_a_gpu_is_free_once_the_attempt_of_an_earlier_incarnation_is_called_lost
     pool.accept(joined("a1", "i2", gpu("g1")), attempt_lost(X, reason="agent_restarted"))
     assert not pool.state.gpus
     pool.accept(scheduled(X, 2, gpus=("g1",), incarnation="i2"))
+
+
+def test_a_drained_gpu_is_not_given_until_it_is_restored() -> None:
+    pool = pool_with_gpu(gpu_drained("g1"), requested(X, gpu=wants()))
+    assert pool.append(scheduled(X, gpus=("g1",))).misfit == "GPU g1 is drained: Xid 79"
+    pool.accept(gpu_restored("g1"), scheduled(X, gpus=("g1",)))
+
+
+def test_a_gpu_stays_drained_when_its_agent_joins_anew() -> None:
+    pool = pool_with_gpu(gpu_drained("g1"), requested(X, gpu=wants()))
+    pool.accept(left(), joined("a1", "i2", gpu("g1")))
+    assert pool.append(scheduled(X, gpus=("g1",), incarnation="i2")).superseded
+    pool.accept(gpu_restored("g1", incarnation="i2"))
+    pool.accept(scheduled(X, gpus=("g1",), incarnation="i2"))
+
+
+def test_a_gpu_that_two_agents_offer_is_drained_for_both() -> None:
+    pool = pool_with_gpu(joined("a2", "i1", gpu("g1")), gpu_drained("g1"), requested(X))
+    assert pool.append(scheduled(X, gpus=("g1",), agent="a2")).superseded
+    pool.accept(gpu_restored("g1", agent="a2"), scheduled(X, gpus=("g1",), agent="a1"))
+
+
+def test_an_attempt_keeps_a_gpu_that_is_drained_under_it() -> None:
+    pool = running_on_gpu()
+    pool.accept(gpu_drained("g1"))
+    assert pool.state.gpus["g1"].execution_id == X
+    pool.accept(finished(X))
+    assert not pool.state.gpus
+    assert set(pool.state.drained) == {"g1"}
+
+
+def test_a_gpu_is_drained_and_restored_once() -> None:
+    pool = pool_with_gpu()
+    assert pool.append(gpu_restored("g1")).misfit == "GPU g1 is not drained"
+    pool.accept(gpu_drained("g1"))
+    assert pool.append(gpu_drained("g1")).misfit == "GPU g1 is drained already"
+    pool.accept(gpu_restored("g1"))
+    assert pool.append(gpu_restored("g1")).superseded
+
+
+@pytest.mark.parametrize("say", [gpu_drained, gpu_restored])
+def test_only_an_online_agent_that_offers_a_gpu_speaks_of_it(
+    say: Callable[..., ev.EventData],
+) -> None:
+    pool = pool_with_gpu(joined("a2", "i1", gpu("g2")), gpu_drained("g2", agent="a2"))
+    assert pool.append(say("g2")).misfit == "agent a1 has no GPU g2"
+    assert pool.append(say("g1", incarnation="i0")).superseded
+    assert pool.append(say("g1", agent="nobody")).superseded
+    assert pool.append(say("g1"), key="a2").superseded
+    pool.accept(left())
+    assert pool.append(say("g1")).misfit == "agent a1 is not online"
+    assert set(pool.state.drained) == {"g2"}
+
+
+@pytest.mark.parametrize(
+    "before", [(), (claimed(X),), (claimed(X), started(X))], ids=["scheduled", "claimed", "running"]
+)
+@pytest.mark.parametrize("reason", ["gpu_unavailable", "host_fault: no engine answers"])
+def test_an_agent_hands_its_own_attempt_back_in_any_epoch(
+    before: tuple[ev.EventData, ...], reason: str
+) -> None:
+    pool = pool_with_gpu(requested(X, gpu=wants()), scheduled(X, gpus=("g1",)), *before)
+    pool.accept(took_over(2, "s2"), handed_back(X, epoch=1, reason=reason))
+    execution = pool.state.live[X]
+    assert (execution.status, execution.attempts[-1].status) == ("queued", "lost")
+    assert execution.reason == f"attempt 1 was lost: {reason}"
+    assert pool.state.gpus["g1"].attempt == 1
+    assert pool.append(handed_back(X, reason=reason)).superseded
+    pool.accept(gpu_released(X, 1, "g1"), scheduled(X, 2, gpus=("g1",), epoch=2))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        handed_back(X, 2),
+        handed_back(X, agent="a2"),
+        handed_back(X, incarnation="i0"),
+        handed_back(X, incarnation=None),
+        handed_back(X, agent=None),
+        handed_back(X, reason="lease_expired"),
+        handed_back(X, reason="host_fault"),
+        handed_back(Y),
+    ],
+)
+def test_an_agent_hands_nothing_else_back(data: ev.ExecutionAttemptLost) -> None:
+    pool = running_on_gpu()
+    pool.accept(joined("a2", "i1", gpu("g2")))
+    assert pool.append(data).superseded
+    assert pool.state.live[X].status == "running"
+
+
+def test_an_agent_that_was_replaced_or_left_hands_nothing_back() -> None:
+    pool = running_on_gpu()
+    pool.accept(joined("a1", "i2", gpu("g1")))
+    assert pool.append(handed_back(X)).misfit == "agent a1 has another incarnation by now"
+    assert pool.append(handed_back(X, incarnation="i2")).superseded
+    pool.accept(left(incarnation="i2"))
+    assert pool.append(handed_back(X, incarnation="i2")).misfit == "agent a1 is not online"
 
 
 @pytest.mark.parametrize(

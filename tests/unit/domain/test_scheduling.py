@@ -28,6 +28,9 @@ from tests.unit.domain.making import (
     claimed,
     finished,
     gpu,
+    gpu_drained,
+    gpu_restored,
+    handed_back,
     id_at,
     joined,
     left,
@@ -323,6 +326,50 @@ def test_an_attempt_that_never_started_uses_up_no_retry_but_there_is_an_end_to_i
     (end,) = planned(pool)
     assert isinstance(end, End)
     assert end.outcome == "lost"
+
+
+def test_a_drained_gpu_is_not_given_and_waited_for() -> None:
+    pool = pool_of(
+        joined("a1", "i1", gpu("g1"), gpu("g2")), gpu_drained("g1"), requested(X, gpu=wants())
+    )
+    (place,) = planned(pool)
+    assert isinstance(place, Place)
+    assert place.gpus == ("g2",)
+    pool.accept(gpu_drained("g2"))
+    (wait,) = planned(pool)
+    assert isinstance(wait, Wait)
+    assert wait.reason == "every fitting GPU is out of service"
+    append(pool, wait)
+    assert planned(pool) == []
+    pool.accept(gpu_restored("g1"))
+    append(pool, planned(pool)[0])
+    pool.accept(requested(Y, gpu=wants()))
+    (busy,) = planned(pool)
+    assert isinstance(busy, Wait)
+    assert busy.reason == "every fitting GPU is busy"
+
+
+def test_what_was_handed_back_goes_to_another_agent_if_one_has_room() -> None:
+    pool = pool_of(
+        joined("a1", slots=9), joined("a2", slots=1), requested(X), scheduled(X), handed_back(X)
+    )
+    (place,) = planned(pool)
+    assert isinstance(place, Place)
+    assert place.agent.agent == "a2"
+    (place,) = planned(pool, alive={"a1"})
+    assert isinstance(place, Place)
+    assert place.agent.agent == "a1"
+
+
+def test_what_was_handed_back_before_it_started_uses_up_no_retry() -> None:
+    pool = pool_of(joined(), requested(X, retries=0))
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        (place,) = planned(pool)
+        append(pool, place)
+        pool.accept(claimed(X, attempt), handed_back(X, attempt, reason="host_fault: no engine"))
+    (end,) = planned(pool)
+    assert isinstance(end, End)
+    assert end.reason == f"attempt {MAX_ATTEMPTS} was lost: host_fault: no engine"
 
 
 # --- whatever the pool looks like

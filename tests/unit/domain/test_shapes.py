@@ -58,7 +58,7 @@ FUNCTION = words(
 ATTEMPT = words("attempt agent gpus status scheduled_at claimed_at started_at ended_at reason")
 USAGE = words(
     "wall_time cpu_time peak_memory output_bytes gpu_time gpu_peak_memory gpu_utilisation"
-    " gpu_energy"
+    " gpu_energy gpu_samples"
 )
 EVENT = words(
     "id kind version occurred_at actor causation_id correlation_id data position superseded"
