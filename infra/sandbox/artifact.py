@@ -8,10 +8,11 @@ from pathlib import Path
 
 from hermes.errors import UserError
 from infra.sandbox import tree
-from infra.sandbox.port import MIB
+from infra.sandbox.port import FILE_BYTES, MIB
 
 MAX_BYTES = 512 * MIB
 MAX_FILES = 10_000
+_FULL = 64 << 10  # bytes free in a folder that is called full: what came last may be cut off
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -24,16 +25,23 @@ class BuildRefused(UserError):
 
 
 def inspect_build(
-    work: Path, handler: str, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES
+    work: Path,
+    handler: str,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_files: int = MAX_FILES,
+    file_bytes: int = FILE_BYTES,
 ) -> None:
     """Check a built folder; make the handler executable if the Makefile forgot to.
 
     The handler must be a regular file, reached without links, and a program (ELF) or a script (#!).
-    Raises BuildRefused with a sentence for the user.
+    `file_bytes` was the sandbox's limit: a file of just that size, or a folder without room, was
+    cut off, whatever `make` made of that. Raises BuildRefused with a sentence for the user.
     """
     folder = os.open(work, _FOLDER)
     try:
-        _measure(folder, max_bytes, max_files)
+        _check_room(folder)
+        _measure(folder, max_bytes, max_files, file_bytes)
         _check_handler(folder, handler)
     finally:
         os.close(folder)
@@ -55,12 +63,26 @@ def take_over(work: Path, target: Path) -> None:
         os.close(copied)
 
 
-def _measure(folder: int, max_bytes: int, max_files: int) -> None:
+def _check_room(folder: int) -> None:
+    room = os.fstatvfs(folder)
+    if room.f_bavail * room.f_frsize < _FULL:
+        most = room.f_blocks * room.f_frsize // MIB
+        raise BuildRefused(
+            f"the build filled its folder of {most} MiB, so its files may be cut off"
+        )
+    if room.f_files and not room.f_ffree:
+        raise BuildRefused(f"the build filled its folder: no more than {room.f_files} files fit in")
+
+
+def _measure(folder: int, max_bytes: int, max_files: int, file_bytes: int) -> None:
     size = files = 0
     try:
         for entry in tree.walk(folder):
             files += 1
             size += _size_once_kept(folder, entry)
+            if stat.S_ISREG(entry.status.st_mode) and entry.status.st_size == file_bytes:
+                most = file_bytes // MIB
+                raise BuildRefused(f"{entry.path!r} was cut off at {most} MiB, as a file may have")
             if files > max_files:
                 raise BuildRefused(f"the build left more than {max_files} files")
             if size > max_bytes:

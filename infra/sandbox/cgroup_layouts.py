@@ -8,10 +8,14 @@ from pathlib import Path
 
 from infra.sandbox.cgroups import Layout, Usage
 from infra.sandbox.kernel_files import read, read_table, write
+from infra.sandbox.port import MIB
 
 _PERIOD = 100_000  # microseconds; the kernel's default for CPU quotas
 _NEEDED = ("memory", "pids", "cpu")
 _HOST = "hermes-host"
+# Version 1 charges what waits in TCP's buffers to a limit of its own or to nobody. Past it a socket
+# takes no more than its first packet, and sockets themselves count as memory.
+_TCP_BYTES = 16 * MIB
 
 
 class VersionOne:
@@ -31,6 +35,8 @@ class VersionOne:
         with contextlib.suppress(FileNotFoundError):
             write(f"{group}/memory.memsw.limit_in_bytes", memory)
         write(f"{group}/memory.swappiness", 0)
+        with contextlib.suppress(FileNotFoundError):
+            write(f"{group}/memory.kmem.tcp.limit_in_bytes", _TCP_BYTES)
         write(f"{self._base['pids']}/{name}/pids.max", processes)
         write(f"{self._base['cpu']}/{name}/cpu.cfs_quota_us", _quota(cpus))
 

@@ -19,6 +19,9 @@ Kind = Literal["run", "build"]
 KillReason = Literal["timed_out", "cancelled", "output_limit", "shutdown"]
 
 MIB = 1 << 20
+FILE_BYTES = (
+    256 * MIB
+)  # the most that a file of a sandbox may have, unless its limits say otherwise
 LATER = -1  # in the place of a descriptor that is not known yet
 WARM_INPUT = MIB
 # Names become folders. Variables are those a shell takes, as one passes them on.
@@ -44,7 +47,7 @@ class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     processes: int
     work_bytes: int = 256 * MIB
     work_files: int = 16_384
-    file_bytes: int = 256 * MIB
+    file_bytes: int = FILE_BYTES
 
 
 class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,9 @@
 
 Refused are calls that change namespaces, mounts, the clock or the kernel, that look into other
 processes, and kernel interfaces with a record of escapes (io_uring, userfaultfd, bpf, keyrings).
+Filters of a program's own are refused too: thousands of them stop a kernel (seen with Linux 6.18).
+Of the internet's sockets only TCP is left, since nothing bounds what waits in the others; netlink's
+queues are charged to nobody either, so only a GPU's driver gets it (it looks for its devices).
 Numbers above the newest one reviewed do not exist for the program (ENOSYS), so a newer kernel opens
 nothing by itself. Built by hand since libseccomp is a system library that a host may lack.
 """
@@ -34,22 +37,27 @@ _REFUSED = {
     "name_to_handle_at": 303, "open_by_handle_at": 304, "syslog": 103,
     "iopl": 172, "ioperm": 173, "settimeofday": 164, "clock_settime": 227, "adjtimex": 159,
     "clock_adjtime": 305, "sethostname": 170, "setdomainname": 171, "move_pages": 279,
-    "migrate_pages": 256,
+    "migrate_pages": 256, "seccomp": 317,
 }  # fmt: skip
 # Libraries take ENOSYS for "an older kernel" and fall back; glibc does so for clone3, whose flags a
 # filter cannot see.
 _ABSENT = {"clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427}
 
 _CLONE, _SOCKET, _SOCKETPAIR, _IOCTL, _PERSONALITY = 56, 41, 53, 16, 135
+_PRCTL, _SETSOCKOPT = 157, 54
 _NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
-_SOCKET_FAMILIES = (1, 2, 10, 16)  # unix, inet, inet6, netlink
+_UNIX, _INTERNET, _NETLINK = 1, (2, 10), 16
+_STREAM, _TYPE_MASK, _TCP = 1, 0xF, (0, 6)  # 0: the usual protocol of the type
+_SET_SECCOMP = 22  # of prctl
+_SOL_SOCKET = 1
+_ATTACH_FILTER = (26, 50, 51, 52)  # SO_ATTACH_FILTER, _BPF, _REUSEPORT_CBPF, _REUSEPORT_EBPF
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 _PERSONALITIES = (0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)  # never ADDR_NO_RANDOMIZE
 
 _ALLOW = 0x7FFF0000
 _KILL = 0x80000000
 _AUDIT_ARCH_X86_64 = 0xC000003E
-_LOAD, _EQUAL, _GREATER, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_LOAD, _EQUAL, _GREATER, _ANY_BIT, _RETURN, _AND = 0x20, 0x15, 0x25, 0x45, 0x06, 0x54
 _NUMBER, _ARCH = 0, 4
 
 
@@ -59,7 +67,7 @@ def supported() -> bool:
 
 
 @cache
-def program() -> bytes:
+def program(*, netlink: bool = False) -> bytes:
     """The filter as bwrap's --seccomp reads it: an array of struct sock_filter."""
     refuse, absent = _errno(errno.EPERM), _errno(errno.ENOSYS)
     code = [
@@ -76,7 +84,9 @@ def program() -> bytes:
         code += _if(_EQUAL, number, refuse)
     code += _argument_rule(_CLONE, 0, _if(_ANY_BIT, _NAMESPACE_FLAGS, refuse))
     for call in (_SOCKET, _SOCKETPAIR):
-        code += _argument_rule(call, 0, _only(_SOCKET_FAMILIES, _errno(errno.EAFNOSUPPORT)))
+        code += _rule(call, _socket_body(netlink))
+    code += _argument_rule(_PRCTL, 0, _if(_EQUAL, _SET_SECCOMP, refuse))
+    code += _rule(_SETSOCKOPT, _setsockopt_body(refuse))
     code += _argument_rule(
         _IOCTL, 1, [op for request in _TERMINAL_INJECTION for op in _if(_EQUAL, request, refuse)]
     )
@@ -102,8 +112,44 @@ def _only(values: tuple[int, ...], verdict: int) -> list[bytes]:
     return [*checks, _op(_RETURN, verdict)]
 
 
+def _argument(argument: int) -> bytes:
+    """Load the low word of an argument, all the kernel looks at in the calls judged here."""
+    return _op(_LOAD, 16 + 8 * argument)
+
+
 def _argument_rule(number: int, argument: int, body: list[bytes]) -> list[bytes]:
-    """For one call: test the low word of an argument, all the kernel looks at in these calls."""
-    load = _op(_LOAD, 16 + 8 * argument)
-    rule = [load, *body, _op(_RETURN, _ALLOW)]
+    """For one call: test an argument."""
+    return _rule(number, [_argument(argument), *body])
+
+
+def _rule(number: int, body: list[bytes]) -> list[bytes]:
+    """For one call: what `body` says, else it is allowed."""
+    rule = [*body, _op(_RETURN, _ALLOW)]
     return [_op(_EQUAL, number, 0, len(rule)), *rule]
+
+
+def _socket_body(netlink: bool) -> list[bytes]:
+    families = (_UNIX, _NETLINK) if netlink else (_UNIX,)
+    tcp_only = [
+        _argument(1),
+        _op(_AND, _TYPE_MASK),
+        _op(_EQUAL, _STREAM, 1, 0),
+        _op(_RETURN, _errno(errno.ESOCKTNOSUPPORT)),
+        _argument(2),
+        *_only(_TCP, _errno(errno.EPROTONOSUPPORT)),
+        _op(_RETURN, _ALLOW),
+    ]
+    body = [_argument(0)]
+    # Either address family goes to the rule below both tests; anything else past it.
+    body += [
+        _op(_EQUAL, _INTERNET[0], 1, 0),
+        _op(_EQUAL, _INTERNET[1], 0, len(tcp_only)),
+        *tcp_only,
+    ]
+    return [*body, *_only(families, _errno(errno.EAFNOSUPPORT))]
+
+
+def _setsockopt_body(refuse: int) -> list[bytes]:
+    options = [op for option in _ATTACH_FILTER for op in _if(_EQUAL, option, refuse)]
+    below = [_argument(2), *options]
+    return [_argument(1), _op(_EQUAL, _SOL_SOCKET, 0, len(below)), *below]

@@ -112,6 +112,13 @@ def test_too_many_files_are_refused(work: Path) -> None:
         inspect_build(work, "bin/main", max_files=20)
 
 
+def test_a_file_that_met_its_limit_is_refused(work: Path) -> None:
+    (work / "bin/main").write_bytes(ELF + bytes(4096 - len(ELF)))
+    inspect_build(work, "bin/main", file_bytes=4097)
+    with pytest.raises(BuildRefused, match="'bin/main' was cut off"):
+        inspect_build(work, "bin/main", file_bytes=4096)
+
+
 def test_too_deep_is_refused(work: Path) -> None:
     deep = work
     for _ in range(80):
