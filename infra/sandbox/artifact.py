@@ -82,7 +82,7 @@ def _measure(folder: int, max_bytes: int, max_files: int, file_bytes: int) -> No
             size += _size_once_kept(folder, entry)
             if stat.S_ISREG(entry.status.st_mode) and entry.status.st_size == file_bytes:
                 most = file_bytes // MIB
-                raise BuildRefused(f"{entry.path!r} was cut off at {most} MiB, as a file may have")
+                raise BuildRefused(f"{entry.path!r} was cut off at its limit of {most} MiB")
             if files > max_files:
                 raise BuildRefused(f"the build left more than {max_files} files")
             if size > max_bytes:

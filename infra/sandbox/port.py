@@ -19,9 +19,7 @@ Kind = Literal["run", "build"]
 KillReason = Literal["timed_out", "cancelled", "output_limit", "shutdown"]
 
 MIB = 1 << 20
-FILE_BYTES = (
-    256 * MIB
-)  # the most that a file of a sandbox may have, unless its limits say otherwise
+FILE_BYTES = 256 * MIB  # the most that one file may have, unless limits say otherwise
 LATER = -1  # in the place of a descriptor that is not known yet
 WARM_INPUT = MIB
 # Names become folders. Variables are those a shell takes, as one passes them on.
