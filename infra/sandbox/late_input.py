@@ -44,6 +44,9 @@ class LateInput:
     def close(self) -> None:
         """Close both ends; what did not fit in yet is gone."""
         self.close_read()
+        self._close_write()
+
+    def _close_write(self) -> None:
         if self.write >= 0:
             with contextlib.suppress(RuntimeError):  # no loop runs: then it watches nothing
                 asyncio.get_running_loop().remove_writer(self.write)
@@ -58,4 +61,4 @@ class LateInput:
             return
         except BrokenPipeError:  # the program does not want it
             pass
-        self.close()
+        self._close_write()

@@ -90,6 +90,12 @@ class Runner:
         finally:
             os.close(reader)
             os.close(writer)
+        return await self.let_go(prepared, during)
+
+    async def let_go(
+        self, prepared: Prepared, during: Callable[[Prepared], Awaitable[None]] | None = None
+    ) -> Outcome:
+        """Go, read everything, wait, close."""
         outputs: dict[int, bytearray] = {prepared.stdout: bytearray(), prepared.stderr: bytearray()}
         try:
             for fd, output in outputs.items():
