@@ -15,18 +15,61 @@ _OUTPUT_PIPE = 1 << 20  # bytes; fewer switches between the program and its read
 _DIAGNOSTICS = 4096  # bytes kept; the tools say one line
 
 
-class Pipes:
+class OutputPipes:
+    """Stdout and stderr; `childs_stdout` and `childs_stderr` are the ends to give to the program.
+
+    With `owner` the program, a user of that id, can open /dev/stdout. Raises OSError.
+    """
+
+    def __init__(self, owner: int | None) -> None:
+        self._open: list[int] = []
+        self._childs: list[int] = []
+        try:
+            self.stdout, self.childs_stdout = self._from_child()
+            self.stderr, self.childs_stderr = self._from_child()
+            for fd in (self.childs_stdout, self.childs_stderr):
+                with contextlib.suppress(PermissionError):  # the host's allowance is used up
+                    fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _OUTPUT_PIPE)
+                if owner is not None:
+                    os.fchown(fd, owner, owner)
+        except OSError:  # no descriptors left
+            self.close()
+            raise
+
+    def close_childs_ends(self) -> None:
+        """Once the child has them."""
+        while self._childs:
+            os.close(self._childs.pop())
+
+    def close(self) -> None:
+        """Close our ends."""
+        self.close_childs_ends()
+        while self._open:
+            os.close(self._open.pop())
+
+    def _to_child(self) -> tuple[int, int]:
+        theirs, ours = os.pipe2(os.O_CLOEXEC)
+        self._open.append(ours)
+        self._childs.append(theirs)
+        return theirs, ours
+
+    def _from_child(self) -> tuple[int, int]:
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(ours, False)
+        self._open.append(ours)
+        self._childs.append(theirs)
+        return ours, theirs
+
+
+class Pipes(OutputPipes):
     """Output, status and go. `for_child` are the ends to give away, then `close_childs_ends`."""
 
     def __init__(self, stdin: int, owner: int | None) -> None:
         """`stdin` LATER: the program gets a pipe, which `give_input` fills."""
         self._late: LateInput | None = None
-        self._open: list[int] = []
-        self._childs: list[int] = []
         self._read = b""
+        super().__init__(owner)
         try:
-            self.stdout, childs_stdout = self._from_child()
-            self.stderr, childs_stderr = self._from_child()
             self._status, childs_status = self._from_child()
             self._diagnostics, childs_diagnostics = self._from_child()
             childs_go, self.go = self._to_child()
@@ -37,16 +80,11 @@ class Pipes:
         except OSError:  # no descriptors left
             self.close()
             raise
-        for fd in (childs_stdout, childs_stderr):
-            with contextlib.suppress(PermissionError):  # the host's allowance for pipes is used up
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _OUTPUT_PIPE)
-            if owner is not None:
-                os.fchown(fd, owner, owner)  # so that the program can open /dev/stdout
         self.for_child: dict[int, int | None] = {
             0: stdin,
-            1: childs_stdout,
+            1: self.childs_stdout,
             2: childs_diagnostics,
-            STDERR: childs_stderr,
+            STDERR: self.childs_stderr,
             STATUS: childs_status,
             GO: childs_go,
             ARGUMENTS: childs_arguments,
@@ -71,8 +109,7 @@ class Pipes:
 
     def close_childs_ends(self) -> None:
         """Once the child has them."""
-        while self._childs:
-            os.close(self._childs.pop())
+        super().close_childs_ends()
         if self._late is not None:
             self._late.close_read()
 
@@ -104,24 +141,9 @@ class Pipes:
 
     def close(self) -> None:
         """Close our ends."""
-        self.close_childs_ends()
-        while self._open:
-            os.close(self._open.pop())
+        super().close()
         if self._late is not None:
             self._late.close()
-
-    def _to_child(self) -> tuple[int, int]:
-        theirs, ours = os.pipe2(os.O_CLOEXEC)
-        self._open.append(ours)
-        self._childs.append(theirs)
-        return theirs, ours
-
-    def _from_child(self) -> tuple[int, int]:
-        ours, theirs = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(ours, False)
-        self._open.append(ours)
-        self._childs.append(theirs)
-        return ours, theirs
 
 
 def _drain(fd: int) -> bytes:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.sandbox import running
+from infra.sandbox import lifetime
 from infra.sandbox.bubblewrap import BubblewrapSandbox
 from infra.sandbox.port import SandboxError
 from tests.support.sandboxes import Runner, control_groups_of, members_of
@@ -287,7 +287,7 @@ async def test_a_sandbox_is_not_started_from_another_thread(runner: Runner) -> N
 async def test_what_does_not_die_keeps_what_it_holds(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "KILL_PATIENCE", 0.1)
+    monkeypatch.setattr(lifetime, "KILL_PATIENCE", 0.1)
     users, _ = runner.sandbox._as_root
     spec = runner.spec("linger", "deaf", stdin=os.open(os.devnull, os.O_RDONLY))
     prepared = await runner.sandbox.prepare(spec)
