@@ -8,7 +8,8 @@ from pathlib import Path
 
 USER_ID = 1000  # the program's user inside, whatever it is outside
 
-_FILES = {
+#: The same in every sandbox, whatever the host.
+ETC_FILES = {
     "passwd": f"hermes:x:{USER_ID}:{USER_ID}:hermes:/work:/bin/sh\n",
     "group": f"hermes:x:{USER_ID}:\n",
     "hosts": "127.0.0.1 localhost\n::1 localhost\n",
@@ -19,7 +20,7 @@ _FILES = {
 def lay_out_etc(folder: Path) -> None:
     """Write /etc for sandboxes: users, names, the loader's cache and Debian's alternatives."""
     folder.mkdir(mode=0o755)
-    for name, content in _FILES.items():
+    for name, content in ETC_FILES.items():
         (folder / name).write_text(content)
     with contextlib.suppress(OSError):
         shutil.copyfile("/etc/ld.so.cache", folder / "ld.so.cache")

@@ -1,0 +1,114 @@
+"""Images in the engine of this host: load, look up by label, tag, remove."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Collection, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import aiodocker
+import aiohttp
+import msgspec
+from aiodocker.exceptions import DockerError
+
+from infra.images.archive import Image, write_archive
+from infra.images.errors import ImageFailed
+
+_CHUNK = 1 << 20
+
+
+class StoredImage(msgspec.Struct, frozen=True):
+    """An image that the engine has. `size` counts the layers that it shares with others too."""
+
+    id: str
+    tags: tuple[str, ...]
+    labels: Mapping[str, str]
+    size: int
+
+
+async def load(
+    client: aiodocker.Docker,
+    image: Image,
+    *,
+    tags: Collection[str] = (),
+    known: Collection[str] = (),
+    scratch: Path | None = None,
+) -> str:
+    """Give `image` to the engine and return its id there.
+
+    Layers whose diff ids are `known` are left out if their files are not needed: the engine has
+    them below the same layers. `scratch` is the folder for the archive. Raises ImageFailed.
+    """
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        try:
+            await asyncio.to_thread(write_archive, image, file, tags=tags, known=known)
+            said = await client.images.import_image(_content(file))
+        except (DockerError, aiohttp.ClientError, OSError) as error:
+            raise ImageFailed(f"the engine did not take the image: {error}") from error
+    stored = await find(client, image.id)
+    for tag in () if stored else tags:  # engines that name images by other digests
+        stored = stored or await find(client, tag)
+    if stored is None:
+        words = " ".join(str(line.get("stream", line)).strip() for line in said)
+        raise ImageFailed(f"the engine has no such image after loading it: {words}")
+    return str(stored["Id"])
+
+
+async def find(client: aiodocker.Docker, reference: str) -> dict[str, Any] | None:
+    """All the engine says of an image (`docker image inspect`), or None. Raises ImageFailed."""
+    try:
+        return await client.images.inspect(reference)
+    except DockerError as error:
+        if error.status == 404:
+            return None
+        raise ImageFailed(f"the engine cannot look at {reference}: {error.message}") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise ImageFailed(f"the engine cannot look at {reference}: {error}") from error
+
+
+async def list_labelled(client: aiodocker.Docker, *labels: str) -> list[StoredImage]:
+    """The images with all of these labels ("name" or "name=value"). Raises ImageFailed."""
+    try:
+        found = await client.images.list(filters={"label": list(labels)})
+    except (DockerError, aiohttp.ClientError, OSError) as error:
+        raise ImageFailed(f"the engine does not list its images: {error}") from error
+    return [
+        StoredImage(
+            id=str(entry["Id"]),
+            tags=tuple(tag for tag in entry.get("RepoTags") or () if tag != "<none>:<none>"),
+            labels=entry.get("Labels") or {},
+            size=int(entry.get("Size", 0)),
+        )
+        for entry in found
+    ]
+
+
+async def remove(client: aiodocker.Docker, reference: str) -> bool:
+    """Remove an image or one of its tags; False if a container uses it. Raises ImageFailed."""
+    try:
+        await client.images.delete(reference)
+    except DockerError as error:
+        if error.status == 409:
+            return False
+        if error.status != 404:
+            raise ImageFailed(f"the engine keeps {reference}: {error.message}") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise ImageFailed(f"the engine keeps {reference}: {error}") from error
+    return True
+
+
+async def pull(client: aiodocker.Docker, reference: str) -> None:
+    """Have the engine fetch an image from its registry. Raises ImageFailed."""
+    try:
+        await client.images.pull(reference)
+    except (DockerError, aiohttp.ClientError, OSError) as error:
+        reason = getattr(error, "message", None) or str(error)
+        raise ImageFailed(f"the engine cannot pull {reference}: {reason}") from error
+
+
+async def _content(file: BinaryIO) -> AsyncIterator[bytes]:
+    file.seek(0)
+    while chunk := await asyncio.to_thread(file.read, _CHUNK):
+        yield chunk
