@@ -12,7 +12,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
-from typing import Protocol
 from uuid import uuid4
 
 import msgspec
@@ -28,12 +27,8 @@ IMPATIENCE = 1.0  # the longest wait for them
 LOOK = 5.0  # seconds between looks for those that died waiting or are not needed any more
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after failed starts, doubled each time
 
-
-class Lease(Protocol):
-    """Sees to it that the folder a waiting sandbox shows stays."""
-
-    def __call__(self, artifact: str) -> Callable[[], None]:
-        """Keep the built function until the returned is called. Raises NotFound."""
+#: Keeps a built function's folder, by artifact, until what it returns is called. Raises NotFound.
+Lease = Callable[[str], Callable[[], None]]
 
 
 class _Waiting:

@@ -14,6 +14,7 @@ from hermes.settings import Settings
 from infra import gpu
 from infra.blobs import BlobStore
 from streams.agent.artifacts import ArtifactCache
+from streams.agent.deletions import WAIT_MS, Deletions
 from streams.agent.enclosure import enclose
 from streams.agent.host import Host
 from streams.agent.inventory import take_inventory
@@ -35,10 +36,10 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     spool = folder / "spool"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     spool.mkdir(exist_ok=True)
-    enclosure = await enclose(settings)
     blobs = BlobStore(settings.blobs_url)
     artifacts = ArtifactCache(folder / "artifacts", blobs)
     artifacts.open()
+    enclosure = await enclose(settings, artifacts.keep)
     topics = Topics(settings.topic_prefix)
     topic = topics.executions(settings.pool)
     output_topic = topics.output(settings.pool)
@@ -76,6 +77,11 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         spool=spool,
         gpus=gpus,
     )
+    deletions = Deletions(
+        PartitionReader(settings.bootstrap, topics.registry, max_wait_ms=WAIT_MS),
+        enclosure.sandbox.drain,
+    )
+    await deletions.start()
     agent = Agent(host, topics.heartbeats(settings.pool), inventory)
     # A group of its own for each boot: there is no old member to wait for.
     doorbell = Doorbell(
@@ -95,6 +101,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 agent.tick(),
                 agent.heartbeats(),
                 follow_output_ends(host, reader),
+                deletions.follow(),
                 events.watch(),
                 output.watch(),
                 doorbell.watch(),
@@ -105,6 +112,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await agent.leave(reason)
         await doorbell.stop()
         await enclosure.sandbox.close()
+        await deletions.stop()
         await host.inputs.close()
         await fold.stop()
         await output.stop()

@@ -6,10 +6,11 @@ import asyncio
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from hermes.errors import NotFound
 from hermes.packages.archive import unpack_artifact
 from infra.blobs import BlobStore
 
@@ -40,7 +41,7 @@ class ArtifactCache:
     @asynccontextmanager
     async def hold(self, sha256: str) -> AsyncIterator[Path]:
         """The unpacked folder, kept while the block runs. Raises NotFound, InvalidInput."""
-        self._used[sha256] = self._used.get(sha256, 0) + 1
+        release = self._use(sha256)
         try:
             if sha256 not in self._sizes:
                 async with self._locks.setdefault(sha256, asyncio.Lock()):
@@ -49,10 +50,24 @@ class ArtifactCache:
             self._sizes.move_to_end(sha256)
             yield self._folder / sha256
         finally:
+            release()
+
+    def keep(self, sha256: str) -> Callable[[], None]:
+        """Keep a folder that is here until what is returned is called, once. Raises NotFound."""
+        if sha256 not in self._sizes:
+            raise NotFound(f"the artifact {sha256} is not on this host")
+        return self._use(sha256)
+
+    def _use(self, sha256: str) -> Callable[[], None]:
+        self._used[sha256] = self._used.get(sha256, 0) + 1
+
+        def release() -> None:
             self._used[sha256] -= 1
             if not self._used[sha256]:
                 del self._used[sha256]
                 self._locks.pop(sha256, None)
+
+        return release
 
     async def _fetch(self, sha256: str) -> None:
         staging = Path(tempfile.mkdtemp(prefix=".fetch-", dir=self._folder))

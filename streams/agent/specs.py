@@ -18,7 +18,7 @@ from hermes.domain.execution import ExecutionState
 from hermes.domain.resources import MIB
 from hermes.errors import NotFound
 from infra import gpu
-from infra.sandbox.port import SandboxError, SandboxLimits, SandboxSpec
+from infra.sandbox.port import WARM_INPUT, SandboxError, SandboxLimits, SandboxSpec
 from infra.toolchain.model import Toolchain, ToolchainMissing
 from streams.agent.build import BUILD_ARGV, fetch_source
 from streams.agent.host import Host
@@ -71,6 +71,7 @@ async def run_spec(
         gpus=tuple(gpus),
         gpu_devices=tuple(dict.fromkeys(nodes)),
         held_fds=tuple(locks),
+        may_be_warm=execution.input.bytes <= WARM_INPUT,
     )
     return Ready(spec, arriving)
 

@@ -123,3 +123,21 @@ async def test_an_artifact_may_be_wanted_again_while_it_is_being_removed(
     await asyncio.to_thread(removing.wait, 5)
     await use(cache, one, b"one")
     await evicting
+
+
+async def test_what_is_kept_by_a_lease_stays_until_it_is_given_back(
+    tmp_path: Path, blobs: CountingBlobs
+) -> None:
+    cache = cache_of(tmp_path, blobs, artifacts=1)
+    first, second = await put(blobs, tmp_path, b"first"), await put(blobs, tmp_path, b"second")
+    with pytest.raises(NotFound):
+        cache.keep(first)
+    await use(cache, first, b"first")
+    release = cache.keep(first)
+    await use(cache, second, b"second")
+    await use(cache, first, b"first")
+    assert blobs.fetched == 2
+    release()
+    await use(cache, await put(blobs, tmp_path, b"third"), b"third")
+    with pytest.raises(NotFound):
+        cache.keep(first)

@@ -1,0 +1,60 @@
+"""An agent hears of deleted functions, and keeps no sandbox waiting for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiokafka.structs import ConsumerRecord
+
+from hermes.domain.events import Event, FunctionDeleted
+from hermes.errors import LogError, LogUnavailable
+from streams.log import PartitionReader, recorded
+
+log = logging.getLogger(__name__)
+
+WAIT_MS = 1000
+PAUSE = 1.0
+
+
+class Deletions:
+    """Follows the registry from where it ends at `start`: before, nothing waited here."""
+
+    def __init__(self, reader: PartitionReader, drain: Callable[[str], Awaitable[None]]) -> None:
+        """`drain` is given "owner/name:version"."""
+        self._reader = reader
+        self._drain = drain
+
+    async def start(self) -> None:
+        """Connect. Raises LogUnavailable."""
+        await self._reader.start()
+        self._reader.seek(await self._reader.end_offset())
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._reader.stop()
+
+    async def follow(self) -> None:
+        """Drain what is deleted, for ever. What cannot be read is no reason to end an agent: what
+        waits for nobody ends by itself, only later."""
+        while True:
+            try:
+                records = await self._reader.batch(wait=WAIT_MS / 1000)
+            except (LogError, LogUnavailable) as error:
+                log.warning("cannot hear of deleted functions now: %s", error)
+                await asyncio.sleep(PAUSE)
+                continue
+            for record in records:
+                if (function := _deleted(record)) is not None:
+                    await self._drain(function)
+
+
+def _deleted(record: ConsumerRecord) -> str | None:
+    try:
+        found = recorded(record)
+    except LogError:  # of a newer Hermes
+        return None
+    if isinstance(found.event, Event) and isinstance(found.event.data, FunctionDeleted):
+        return f"{found.key}:{found.event.data.version}"
+    return None
