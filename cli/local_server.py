@@ -15,7 +15,7 @@ from hermes.settings import SANDBOXES
 
 
 @contextmanager
-def _server_code() -> Iterator[None]:
+def server_code() -> Iterator[None]:
     """Around all use of the server's code: what it says is wrong, or that it is missing."""
     try:
         yield
@@ -38,7 +38,7 @@ def start(
     """`hermes up`; in the foreground until it is stopped."""
     if sandbox is not None and sandbox not in SANDBOXES:
         raise usage(f"--sandbox {sandbox!r} is not known; it is one of {', '.join(SANDBOXES)}")
-    with _server_code():
+    with server_code():
         import msgspec  # noqa: PLC0415
         from rich.console import Console  # noqa: PLC0415
 
@@ -69,7 +69,7 @@ def start(
 
 def stop(session: Session, home: Path | None) -> None:
     """`hermes down`."""
-    with _server_code():
+    with server_code():
         from infra.supervisor import control  # noqa: PLC0415
 
         stopped = control.stop(home)
@@ -83,7 +83,7 @@ def show_status(session: Session, home: Path | None) -> int:
     """`hermes status`; the exit code."""
     import msgspec  # noqa: PLC0415
 
-    with _server_code():
+    with server_code():
         from infra.supervisor import control  # noqa: PLC0415
 
         found = control.read_status(home)
@@ -110,7 +110,7 @@ def diagnose(session: Session, home: Path | None, mend: str | None) -> int:
     """`hermes doctor`; the exit code."""
     import msgspec  # noqa: PLC0415
 
-    with _server_code():
+    with server_code():
         from infra import doctor  # noqa: PLC0415
         from infra.supervisor.home import home_folder  # noqa: PLC0415
 

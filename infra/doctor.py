@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hermes.errors import InvalidRequest
-from infra.diagnosis import compilers, isolation, machine, servers
+from infra.diagnosis import compilers, images, isolation, machine, servers
 from infra.diagnosis.check import Check
 from infra.toolchain import install_cuda
 
@@ -30,6 +30,7 @@ _CHECKS: dict[str, Callable[[Path], Check]] = {
     "control groups": isolation.control_groups,
     "isolation": isolation.promises_kept,
     "docker": isolation.docker,
+    "toolchain images": images.toolchains,
     "java": servers.java,
     "kafka": servers.kafka,
     "postgres": servers.postgres,

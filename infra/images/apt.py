@@ -57,7 +57,10 @@ def host_sources() -> AptSources:
 
 
 def planned(packages: Iterable[str], sources: AptSources) -> tuple[str, ...]:
-    """The packages and all that they need, as "name=version", sorted. Raises ImageFailed."""
+    """The packages and all that they need, as "name=version", sorted. Raises ImageFailed.
+
+    Takes seconds, apt reads all lists for it.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".list") as listed:
         listed.write("\n".join(sources.lines) + "\n")
         listed.flush()
@@ -65,6 +68,7 @@ def planned(packages: Iterable[str], sources: AptSources) -> tuple[str, ...]:
             "Dir::Etc::SourceList": listed.name,
             "Dir::Etc::SourceParts": "/dev/null",
             "Dir::State::Status": "/dev/null",  # as if nothing were installed
+            "Dir::Cache::SrcPkgCache": "",
             "Dir::Cache::PkgCache": "",
             "APT::Install-Recommends": "false",
         }

@@ -39,7 +39,8 @@ def test_a_colon_separates_topic_and_command(typed: str, meant: str) -> None:
 
 
 def test_topics_are_the_commands_that_have_commands() -> None:
-    assert {"function", "execution", "agent", "gpu", "projection", "remote"} == TOPICS
+    nouns = {"function", "execution", "agent", "gpu", "projection", "remote", "toolchain"}
+    assert nouns == TOPICS
     assert set(COMMANDS) > TOPICS
 
 
