@@ -16,14 +16,18 @@ _encode = msgspec.json.Encoder().encode
 
 
 class GpuShape(msgspec.Struct, frozen=True, kw_only=True):
-    """A GPU; `state` is free or leased, `execution` the one that holds it."""
+    """A GPU; `state` is free, leased or drained, `execution` the one that holds it, `reason` why
+    it is out of service or will be once its lease ends."""
 
     uuid: str
     name: str
     memory: int
     compute_capability: str
     driver: str
+    mig: str | None
+    parent: str | None
     state: str
+    reason: str | None
     execution: str | None
     agent: str
 
@@ -59,9 +63,12 @@ class AgentRows:
         match record.event.data:
             case ev.AgentJoined() | ev.AgentLeft() | ev.ExecutionGpuReleased():
                 return True
+            case ev.AgentGpuDrained() | ev.AgentGpuRestored():
+                return True
             case ev.ExecutionScheduled(gpus=gpus):
                 return bool(gpus)
-            case ev.ExecutionFinished():
+            # A lost one of an agent that has joined anew meanwhile gives them back, too.
+            case ev.ExecutionFinished() | ev.ExecutionAttemptLost():
                 attempts = verdict.execution.attempts if verdict.execution else ()
                 return bool(attempts and attempts[-1].gpus)
         return False
@@ -94,7 +101,7 @@ def _shape(state: PoolState, agent: AgentState, joined_at: datetime) -> AgentSha
     inventory = agent.inventory
     gpus = []
     for gpu in inventory.gpus:
-        hold = state.gpus.get(gpu.uuid)
+        hold, drain = state.gpus.get(gpu.uuid), state.drained.get(gpu.uuid)
         gpus.append(
             GpuShape(
                 uuid=gpu.uuid,
@@ -102,7 +109,10 @@ def _shape(state: PoolState, agent: AgentState, joined_at: datetime) -> AgentSha
                 memory=gpu.memory,
                 compute_capability=gpu.compute_capability,
                 driver=gpu.driver,
-                state="leased" if hold else "free",
+                mig=gpu.mig,
+                parent=gpu.parent,
+                state="leased" if hold else "drained" if drain else "free",
+                reason=drain.reason if drain else None,
                 execution=hold.execution_id if hold else None,
                 agent=agent.agent,
             )

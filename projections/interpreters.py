@@ -168,6 +168,7 @@ def execution_row(topic: str, state: ExecutionState) -> ExecutionRow:
         gpu_energy=usage.gpu_energy if usage else None,
         requested_offset=state.requested.offset,
         body=_encode(shape).decode(),
+        gpu_utilisation=usage.gpu_utilisation if usage else None,
     )
 
 

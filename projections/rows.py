@@ -82,6 +82,7 @@ class ExecutionRow(NamedTuple):
     gpu_energy: float | None
     requested_offset: int
     body: str
+    gpu_utilisation: float | None
 
     @property
     def is_final(self) -> bool:

@@ -26,7 +26,9 @@ CREATE TABLE executions (
     gpu_peak_memory bigint,
     gpu_energy double precision,
     requested_offset bigint NOT NULL,
-    body json NOT NULL
+    body json NOT NULL,
+    -- At the end, as in generations that were made without it.
+    gpu_utilisation double precision
 ) WITH (fillfactor = 85);
 
 -- Every record of the pools' topics, superseded and malformed ones too. `execution_id` is the

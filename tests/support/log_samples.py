@@ -72,6 +72,14 @@ def joined(agent: str = AGENT, incarnation: str = INCARNATION) -> ev.EventData:
     )
 
 
+def gpu_drained(reason: str = "Xid 79") -> ev.EventData:
+    return ev.AgentGpuDrained(agent=AGENT, incarnation=INCARNATION, gpu=GPU, reason=reason)
+
+
+def gpu_restored() -> ev.EventData:
+    return ev.AgentGpuRestored(agent=AGENT, incarnation=INCARNATION, gpu=GPU)
+
+
 def scheduled(execution_id: str, attempt: int = 1, gpus: tuple[str, ...] = ()) -> ev.EventData:
     return ev.ExecutionScheduled(
         execution_id=execution_id,

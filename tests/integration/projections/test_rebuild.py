@@ -10,6 +10,7 @@ import pytest
 
 from hermes.domain.ids import new_id
 from hermes.errors import AlreadyExists, NotFound
+from projections.migrate import migrate
 from projections.rebuild import rebuild
 from tests.support import log_samples as sample
 
@@ -138,6 +139,24 @@ async def test_a_generation_of_an_older_shape_is_replaced(stage):
     assert (await stage.rebuild("executions")).comparison.differences == 0
     await stage.status_becomes("executions", lambda s: (s.status, s.lag) == ("running", 0))
     await stage.views.get_execution("id-of-ann", ids[0])
+    assert await stage.differences() == []
+
+
+async def test_views_made_before_gpus_were_measured_serve_on_and_are_rebuilt(stage):
+    """As an older Hermes left them: without a column, and with its migrations only."""
+    await stage.database.execute(
+        "ALTER TABLE executions_g1.executions DROP COLUMN gpu_utilisation CASCADE;"
+        "CREATE VIEW hermes.executions AS SELECT * FROM executions_g1.executions;"
+        "DELETE FROM hermes.migrations WHERE namespace = 'projections' AND number > 1"
+    )
+    await migrate(stage.settings.database_url)
+    await stage.start_projector()
+    [execution_id] = await _lives(stage, 1)
+    await stage.views.get_execution("id-of-ann", execution_id)
+    for name in ("agents", "executions"):
+        await stage.status_becomes(name, lambda s: s.rebuild is not None and s.rebuild.verified)
+        await stage.database.execute(f"SELECT 1 FROM {name}_g2.{name}")
+    await stage.database.execute("SELECT gpu_utilisation FROM hermes.executions")
     assert await stage.differences() == []
 
 
