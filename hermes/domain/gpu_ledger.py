@@ -108,12 +108,8 @@ class PoolLedger:
     def take(self, record: ev.Recorded, applied: Applied, holds: Mapping[str, GpuHold]) -> None:
         """Enter the next record: what the fold made of it, and which GPUs are held after it."""
         if record.offset != self._next_offset:
-            self._find(
-                "begins_late",
-                None,
-                f"records {self._next_offset} to {record.offset - 1} are gone",
-                record,
-            )
+            message = f"records {self._next_offset} to {record.offset - 1} are gone"
+            self._find("begins_late", None, message, _place(record))
         self._next_offset = record.offset + 1
         self.records += 1
         self.now_us = max(self.now_us, record.log_time * 1000)
@@ -122,6 +118,14 @@ class PoolLedger:
         if self._enter(record.event.data, record):
             self._follow(applied, holds)
             self._compare(holds, record)
+
+    def begin_at(self, offset: int) -> None:
+        """The topic begins there. Behind its start nothing can be proved."""
+        if offset:
+            message = f"records 0 to {offset - 1} are gone"
+            position = Position(self.topic, 0, offset)
+            self._find("begins_late", None, message, position)
+        self._next_offset = offset
 
     # --- by device, from the events
 
@@ -163,15 +167,16 @@ class PoolLedger:
 
     def _lease(self, uuid: str, data: ev.ExecutionScheduled, record: ev.Recorded) -> None:
         device = self.devices.setdefault(uuid, Device())
-        told = f"attempt {data.attempt} of {data.execution_id}"
+        told, place = f"attempt {data.attempt} of {data.execution_id}", _place(record)
         for other in device.open:
-            has = f"attempt {other.attempt} of {other.execution_id}"
-            self._find("overlap", uuid, f"{told} got it while {has} had it", record)
+            message = f"{told} got it while attempt {other.attempt} of {other.execution_id} had it"
+            self._find("overlap", uuid, message, place)
         incarnation, gpus = self._offered.get(data.agent, ("", ()))
         if incarnation != data.incarnation or all(gpu.uuid != uuid for gpu in gpus):
-            self._find("not_offered", uuid, f"{told} got it of {data.agent}, who had none", record)
+            message = f"{told} got it of agent {data.agent}, who did not offer it"
+            self._find("not_offered", uuid, message, place)
         if uuid in self._drained:
-            self._find("drained", uuid, f"{told} got it while it was out of service", record)
+            self._find("drained", uuid, f"{told} got it while it was out of service", place)
         owner = self._owners.get(data.execution_id, _NOBODY)
         if not device.open:
             device.busy_since = self.now_us
@@ -202,7 +207,7 @@ class PoolLedger:
             self._end(device, lease)
         if not held:
             message = f"attempt {data.attempt} of {data.execution_id} released what it did not have"
-            self._find("not_held", data.gpus[0] if data.gpus else None, message, record)
+            self._find("not_held", data.gpus[0] if data.gpus else None, message, _place(record))
 
     def _end_where(self, ends: Callable[[Lease], bool]) -> None:
         for device in self.devices.values():
@@ -244,16 +249,19 @@ class PoolLedger:
                 says = f"the events give it to {_named(leased.get(uuid))}"
                 disputed[uuid] = f"{says}, the executions to {_named(held.get(uuid))}"
                 if self._disputed.get(uuid) != disputed[uuid]:
-                    self._find("holds_differ", uuid, disputed[uuid], record)
+                    self._find("holds_differ", uuid, disputed[uuid], _place(record))
         self._disputed = disputed
 
-    def _find(self, kind: str, uuid: str | None, message: str, record: ev.Recorded) -> None:
+    def _find(self, kind: str, uuid: str | None, message: str, position: Position) -> None:
         self.failures += 1
         if len(self.findings) < MAX_FINDINGS:
-            position = Position(record.topic, record.partition, record.offset)
             self.findings.append(
                 Finding(kind=kind, pool=self.pool, gpu=uuid, message=message, position=position)
             )
+
+
+def _place(record: ev.Recorded) -> Position:
+    return Position(record.topic, record.partition, record.offset)
 
 
 def _named(holder: tuple[str, int] | None) -> str:

@@ -54,7 +54,11 @@ def make_app(services: Services) -> web.Application:
     app = web.Application(middlewares=[answer])
     app.on_response_prepare.append(sign)
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, _handler(route, services))
+        handler = _handler(route, services)
+        app.router.add_route(route.method, route.path, handler)
+        if route.method == "GET":
+            # The same without the body (RFC 9110, 9.3.2).
+            app.router.add_route("HEAD", route.path, handler)
     return app
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from hermes.domain import shapes
+from hermes.domain.gpu_audit import GpuAudit
 from hermes.server.routing import Json, Route
 from projections.views import ProjectionStatus
 
@@ -104,6 +105,7 @@ def _schemas() -> dict[str, Any]:
             shapes.Execution,
             shapes.Event,
             ProjectionStatus,
+            GpuAudit,
         ),
         ref_template="#/components/schemas/{name}",
     )
@@ -197,7 +199,10 @@ def _gpu() -> dict[str, Any]:
         memory={"type": "integer"},
         compute_capability=text,
         driver=text,
+        mig={"type": ["string", "null"]},
+        parent={"type": ["string", "null"]},
         state={"enum": ["free", "leased", "drained"]},
+        reason={"type": ["string", "null"]},
         execution={"type": ["string", "null"]},
         agent=text,
     )

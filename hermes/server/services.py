@@ -69,6 +69,8 @@ class Services:
         self.logins = Turns()
         #: Bodies that are held in memory, by user.
         self.large_bodies = Turns(at_once=8)
+        #: Each reads whole topics.
+        self.audits = Turns()
         self.registrations = TokenBucket(rate=5.0, burst=200.0)
         self.sessions = SessionPositions()
         self.metrics = Metrics()

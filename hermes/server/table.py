@@ -5,6 +5,7 @@ from __future__ import annotations
 from hermes.domain.execution import OUTCOMES
 from hermes.server.routes import (
     agents,
+    audits,
     blobs,
     builds,
     executions,
@@ -289,6 +290,16 @@ ROUTES: tuple[Route, ...] = (
         summary="Their GPUs",
         parameters=(_POOL, *_PAGE, _AFTER),
         success={200: "GpuPage"},
+        errors=(422,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/audit/gpus",
+        auth="admin",
+        handler=audits.gpus,
+        summary="Who had which GPU for how long, proved from the log",
+        parameters=(_POOL, _AFTER),
+        success={200: "GpuAudit"},
         errors=(422,),
     ),
     Route(

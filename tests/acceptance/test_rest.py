@@ -29,7 +29,7 @@ def test_routes_and_methods_that_are_not_there(rest: Rest, nobody: Rest) -> None
     nobody.ask("GET", "/nothing").problem(404, "not_found")
     answer = rest.ask("PUT", "/v1/executions")
     answer.problem(405, "method_not_allowed")
-    assert answer.headers["Allow"] == "GET,POST"
+    assert answer.headers["Allow"] == "GET,HEAD,POST"
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,9 @@ def _agent(call: Call, tap: PoolTap, agent: AgentState) -> dict[str, Any]:
 
 
 def _gpu(call: Call, tap: PoolTap, agent: AgentState, gpu: Gpu) -> dict[str, Any]:
-    hold = tap.fold.state.gpus.get(gpu.uuid)
-    draining = tap.liveness.state(agent.agent, agent.incarnation) == "draining"
+    hold, drain = tap.fold.state.gpus.get(gpu.uuid), tap.fold.state.drained.get(gpu.uuid)
+    stopping = tap.liveness.state(agent.agent, agent.incarnation) == "draining"
+    reason = drain.reason if drain else "its agent is stopping" if stopping else None
     state = tap.fold.state.live.get(hold.execution_id) if hold else None
     own = state is not None and state.owner_id == call.user.id
     return {
@@ -97,7 +98,11 @@ def _gpu(call: Call, tap: PoolTap, agent: AgentState, gpu: Gpu) -> dict[str, Any
         "memory": gpu.memory,
         "compute_capability": gpu.compute_capability,
         "driver": gpu.driver,
-        "state": "leased" if hold else "drained" if draining else "free",
+        "mig": gpu.mig,
+        "parent": gpu.parent,
+        "state": "leased" if hold else "drained" if drain or stopping else "free",
+        # Also of one that is leased still: nothing else will run on it.
+        "reason": reason,
         "execution": hold.execution_id if hold and own else None,
         "agent": agent.agent,
     }

@@ -118,6 +118,8 @@ async def _send(call: Call, collected: Collected, headers: dict[str, str]) -> we
     headers["Content-Type"] = "application/octet-stream"
     response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(call.request)
+    if call.request.method == "HEAD":
+        return response
     collected.file.seek(first)
     left = last - first + 1
     while left > 0:

@@ -83,6 +83,9 @@ async def stream_tail(
 ) -> web.StreamResponse:
     """Answer with the tail until it ends, the client leaves or the server closes."""
     response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
+    if call.request.method == "HEAD":
+        await response.prepare(call.request)
+        return response
     metrics, open_tails = call.services.metrics, call.services.open_tails
     if open_tails[call.user.id] >= MOST_TAILS:
         raise RateLimited(f"you have {MOST_TAILS} tails open", retry_after=5.0)

@@ -44,6 +44,7 @@ EXPECTED: dict[str, tuple[int, int, int]] = {
     "GET /v1/executions/{id}/tail": (200, 404, 404),
     "GET /v1/agents": (200, 200, 200),
     "GET /v1/gpus": (200, 200, 200),
+    "GET /v1/audit/gpus": (403, 403, 200),
     "GET /v1/projections": (403, 403, 200),
     "POST /v1/projections/{name}/rebuild": (403, 403, 404),
 }

@@ -145,7 +145,7 @@ async def test_a_position_that_is_never_reached_is_answered_in_time(
 async def test_a_wrong_method_names_the_right_ones(user: ApiUser) -> None:
     answer = await user.ask("PATCH", "/v1/executions")
     answer.problem(405, "method_not_allowed")
-    assert set(answer.headers["Allow"].split(",")) == {"GET", "POST"}
+    assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD", "POST"}
 
 
 @pytest.mark.parametrize(

@@ -331,6 +331,11 @@ def test_a_gpu_that_is_never_given_back_is_found() -> None:
 def test_a_log_whose_start_is_gone_proves_nothing() -> None:
     found = audit([ledger_of(BEGINNING, first=3)])
     assert (found.proved, kinds(found)) == (False, ["begins_late"])
+    empty = PoolLedger(POOL, TOPIC)
+    empty.begin_at(0)
+    assert audit([empty]).proved
+    empty.begin_at(7)
+    assert kinds(audit([empty])) == ["begins_late"]
 
 
 def test_two_pools_may_not_lease_one_gpu_at_a_time() -> None:
