@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
@@ -15,6 +14,8 @@ from aiodocker.exceptions import DockerError
 
 from infra.images.archive import Image, write_archive
 from infra.images.errors import ImageFailed
+from infra.images.export import export_layers
+from infra.images.threads import in_thread
 
 _CHUNK = 1 << 20
 
@@ -34,16 +35,42 @@ async def load(
     *,
     tags: Collection[str] = (),
     known: Collection[str] = (),
+    base: str | None = None,
     scratch: Path | None = None,
 ) -> str:
     """Give `image` to the engine and return its id there.
 
-    Layers whose diff ids are `known` are left out if their files are not needed: the engine has
-    them below the same layers. `scratch` is the folder for the archive. Raises ImageFailed.
+    Layers whose diff ids are `known` are left out: the engine has them below the same layers. Some
+    engines want all the same; for them the layers that have no file are fetched from the image
+    `base`, whose layers are the lowest of this. `scratch` is the folder for archives. Raises
+    ImageFailed.
     """
+    try:
+        return await _load(client, image, tags, known, scratch)
+    except ImageFailed:
+        if base is None or (below := await find(client, base)) is None:
+            raise
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="hermes-export-") as folder:
+        exported = await export_layers(
+            client, base, [str(layer) for layer in below["RootFS"]["Layers"]], Path(folder)
+        )
+        layers = tuple(
+            layer if layer.path else exported.get(layer.diff_id, layer) for layer in image.layers
+        )
+        complete = msgspec.structs.replace(image, layers=layers)
+        return await _load(client, complete, tags, (), scratch)
+
+
+async def _load(
+    client: aiodocker.Docker,
+    image: Image,
+    tags: Collection[str],
+    known: Collection[str],
+    scratch: Path | None,
+) -> str:
     with tempfile.TemporaryFile(dir=scratch) as file:
         try:
-            await asyncio.to_thread(write_archive, image, file, tags=tags, known=known)
+            await in_thread(write_archive, image, file, tags=tags, known=known)
             said = await client.images.import_image(_content(file))
         except (DockerError, aiohttp.ClientError, OSError) as error:
             raise ImageFailed(f"the engine did not take the image: {error}") from error
@@ -110,5 +137,5 @@ async def pull(client: aiodocker.Docker, reference: str) -> None:
 
 async def _content(file: BinaryIO) -> AsyncIterator[bytes]:
     file.seek(0)
-    while chunk := await asyncio.to_thread(file.read, _CHUNK):
+    while chunk := await in_thread(file.read, _CHUNK):
         yield chunk

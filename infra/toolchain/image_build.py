@@ -130,6 +130,7 @@ class _Work:
             image,
             tags=(f"{repository}:latest", own_tag),
             known=await self._known(recipe),
+            base=f"{REPOSITORY}/{recipe.base}:latest" if recipe.base else None,
             scratch=self._scratch,
         )
         stored = await engine.find(self._client, identity)
