@@ -22,7 +22,8 @@ from infra.sandbox.command import arguments, command
 from infra.sandbox.guard_client import Guard
 from infra.sandbox.parts import Parts
 from infra.sandbox.pipes import Pipes
-from infra.sandbox.port import MIB, Guarantee, SandboxError, SandboxLimits, SandboxSpec
+from infra.sandbox.port import Guarantee, SandboxError, SandboxSpec
+from infra.sandbox.probing import probe
 from infra.sandbox.running import BubblewrapRun
 from infra.sandbox.skeleton import lay_out_etc
 from infra.sandbox.users import UserPool
@@ -120,29 +121,7 @@ class BubblewrapSandbox:
 
     async def probe(self) -> str | None:
         """See `Sandbox`."""
-        limits = SandboxLimits(time=10, memory=64 * MIB, cpus=1, output=MIB, processes=8)
-        stdin = os.open(os.devnull, os.O_RDONLY)
-        try:
-            run = await self.prepare(
-                SandboxSpec(
-                    name=f"probe-{os.getpid()}",
-                    argv=("/bin/true",),
-                    kind="run",
-                    function_dir=Path("/usr"),
-                    stdin=stdin,
-                    limits=limits,
-                )
-            )
-        except SandboxError as error:
-            return str(error)
-        finally:
-            os.close(stdin)
-        try:
-            run.go()
-            ended = await run.wait()
-        finally:
-            await run.close()
-        return None if ended.exit_code == 0 else f"/bin/true ended so: {ended}"
+        return await probe(self, Path("/usr"))
 
     def guarantees(self) -> list[Guarantee]:
         """See `Sandbox`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.sandbox.cgroups import Layout, Usage
 from infra.sandbox.kernel_files import read, read_table, write
-from infra.sandbox.port import MIB
+from infra.sandbox.port import MIB, SandboxError
 
 _PERIOD = 100_000  # microseconds; the kernel's default for CPU quotas
 _NEEDED = ("memory", "pids", "cpu")
@@ -110,6 +110,28 @@ def find(
             return None, problem
         return VersionTwo(group / "hermes" / owner), "version 2"
     return None, "no control groups are mounted"
+
+
+def of_process(pid: int, mountinfo: Path = Path("/proc/self/mountinfo")) -> tuple[Layout, str]:
+    """Layout and name of the group that a process is in, somebody else having made it.
+
+    Raises OSError if it has ended, SandboxError if its group is not to be seen from here.
+    """
+    mounts = _mounts(mountinfo.read_text())
+    paths = _own_paths(Path(f"/proc/{pid}/cgroup").read_text())
+    wanted = (*_NEEDED, "cpuacct")
+    if all(controller in mounts and controller in paths for controller in wanted):
+        groups = {name: _inside(*mounts[name], paths[name]) for name in wanted}
+    elif "" in mounts and "" in paths:
+        groups = {"": _inside(*mounts[""], paths[""])}
+    else:
+        raise SandboxError("no control groups are mounted")
+    names = {group.name for group in groups.values()}
+    if len(names) != 1 or not all(group.is_dir() for group in groups.values()):
+        raise SandboxError(f"process {pid} is in no control group of its own")
+    bases = {controller: group.parent for controller, group in groups.items()}
+    layout: Layout = VersionTwo(bases[""]) if "" in bases else VersionOne(bases)
+    return layout, names.pop()
 
 
 def _mounts(mountinfo: str) -> dict[str, tuple[Path, str]]:

@@ -19,7 +19,7 @@ from infra.sandbox.port import SandboxSpec
 from infra.sandbox.skeleton import USER_ID
 
 STDERR, STATUS, GO, FILTER, ARGUMENTS = 3, 4, 5, 6, 7
-_OPEN_FILES = 1024
+OPEN_FILES = 1024
 _BLOCK = 512  # bytes, the shell's unit for file sizes
 PATH = "/usr/local/bin:/usr/bin:/bin"
 UNSHARE = Path("/usr/bin/unshare")
@@ -39,7 +39,7 @@ _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ip
             "--unshare-cgroup", "--disable-userns", "--uid", str(USER_ID), "--gid", str(USER_ID),
             "--hostname", "hermes", "--cap-drop", "ALL")  # fmt: skip
 _ENDING = ("--die-with-parent", "--new-session", "--as-pid-1")
-_TELLTALES = ("kcore", "keys", "key-users", "kallsyms", "timer_list", "sched_debug",
+TELLTALES = ("kcore", "keys", "key-users", "kallsyms", "timer_list", "sched_debug",
               "latency_stats", "sysrq-trigger")  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def command(bwrap: Path, spec: SandboxSpec, user: int | None, *, grouped: bool) 
 def arguments(spec: SandboxSpec, view: Sequence[str]) -> bytes:
     """What bwrap reads from its descriptor; `view` is the part about the file system."""
     words = [*_NAMESPACES, *_ENDING, "--clearenv"]
-    for name, value in _environment(spec).items():
+    for name, value in environment(spec).items():
         words += ["--setenv", name, value]
     words += [*view, *_masks(), "--chdir", "/work", "--seccomp", str(FILTER)]
     return os.fsencode("\0".join(words) + "\0")
@@ -73,7 +73,7 @@ def _rlimits(spec: SandboxSpec, grouped: bool) -> str:
     Without a control group, stand-ins for it: per process, so a program with many gets past them.
     Never the address space where a GPU is: CUDA reserves more than any machine has.
     """
-    limits = {"c": 0, "n": _OPEN_FILES, "f": max(1, spec.limits.file_bytes // _BLOCK)}
+    limits = {"c": 0, "n": OPEN_FILES, "f": max(1, spec.limits.file_bytes // _BLOCK)}
     if not grouped:
         limits["p"] = spec.limits.processes
         if not spec.gpu_devices:
@@ -81,7 +81,8 @@ def _rlimits(spec: SandboxSpec, grouped: bool) -> str:
     return "".join(f"ulimit -{letter} {value}; " for letter, value in limits.items())
 
 
-def _environment(spec: SandboxSpec) -> dict[str, str]:
+def environment(spec: SandboxSpec) -> dict[str, str]:
+    """All variables that a program sees, but for PWD, which whoever starts it sets."""
     ours = {"PATH": PATH, "HOME": "/work", "LANG": "C.UTF-8", "TMPDIR": "/tmp"}  # noqa: S108
     return {**ours, "USER": "hermes", **spec.env}
 
@@ -89,6 +90,6 @@ def _environment(spec: SandboxSpec) -> dict[str, str]:
 @cache
 def _masks() -> tuple[str, ...]:
     """Hide what the host's /proc tells everybody about its kernel; the rest is closed by mode."""
-    told = [Path("/proc", name) for name in _TELLTALES if Path("/proc", name).is_file()]
+    told = [Path("/proc", name) for name in TELLTALES if Path("/proc", name).is_file()]
     told = [path for path in told if path.stat().st_mode & 0o006]
     return tuple(word for path in told for word in ("--ro-bind", "/dev/null", str(path)))

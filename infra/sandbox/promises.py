@@ -43,3 +43,28 @@ def of_bubblewrap(*, root: bool, groups: bool, groups_detail: str) -> list[Guara
         ),
         Guarantee("kernel exploits", False, "the host's kernel is shared; use a VM per tenant"),
     ]
+
+
+def of_containers(cgroup_version: int | None, runtime: str | None) -> list[Guarantee]:
+    """As `of_bubblewrap`; None where no engine has been asked yet."""
+    user = "a user id of its own, without root's"
+    kernel = f"by the runtime {runtime}" if runtime else "the host's kernel is shared"
+    return [
+        Guarantee("network", True, "a network namespace with nothing but its own loopback"),
+        Guarantee("host files", True, "only the image's, read-only"),
+        Guarantee(
+            "system calls",
+            seccomp.supported(),
+            "only those on a list" if seccomp.supported() else "the list is for x86_64 only",
+        ),
+        Guarantee("privileges", True, f"no capabilities, no new ones, {user}"),
+        Guarantee("time", True, "kept by the agent, a guard beside it, and process 1 inside"),
+        Guarantee(
+            "memory, processes and CPU",
+            cgroup_version is not None,
+            f"control groups version {cgroup_version}" if cgroup_version else "not opened",
+        ),
+        Guarantee("number of files", True, "bounded in /work, /tmp and /dev/shm"),
+        Guarantee("tenants apart", True, user),
+        Guarantee("kernel exploits", False, f"{kernel}; use a VM per tenant"),
+    ]

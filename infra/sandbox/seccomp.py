@@ -18,7 +18,7 @@ from functools import cache
 
 _NEWEST_REVIEWED = 462  # mseal
 
-_REFUSED = {
+REFUSED = {
     "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312,
     "pidfd_getfd": 438, "process_madvise": 440, "process_mrelease": 448,
     "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "open_tree": 428,
@@ -41,18 +41,18 @@ _REFUSED = {
 }  # fmt: skip
 # Libraries take ENOSYS for "an older kernel" and fall back; glibc does so for clone3, whose flags a
 # filter cannot see.
-_ABSENT = {"clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427}
+ABSENT = {"clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427}
 
 _CLONE, _SOCKET, _SOCKETPAIR, _IOCTL, _PERSONALITY = 56, 41, 53, 16, 135
-_PRCTL, _SETSOCKOPT = 157, 54
-_NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
-_UNIX, _INTERNET, _NETLINK = 1, (2, 10), 16
-_STREAM, _TYPE_MASK, _TCP = 1, 0xF, (0, 6)  # 0: the usual protocol of the type
-_SET_SECCOMP = 22  # of prctl
-_SOL_SOCKET = 1
-_ATTACH_FILTER = (26, 50, 51, 52)  # SO_ATTACH_FILTER, _BPF, _REUSEPORT_CBPF, _REUSEPORT_EBPF
-_TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
-_PERSONALITIES = (0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)  # never ADDR_NO_RANDOMIZE
+_PRCTL, _SETSOCKOPT, _PRLIMIT = 157, 54, 302
+NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+UNIX, INTERNET, NETLINK = 1, (2, 10), 16
+STREAM, TYPE_MASK, TCP = 1, 0xF, (0, 6)  # 0: the usual protocol of the type
+SET_SECCOMP = 22  # of prctl
+SOL_SOCKET = 1
+ATTACH_FILTER = (26, 50, 51, 52)  # SO_ATTACH_FILTER, _BPF, _REUSEPORT_CBPF, _REUSEPORT_EBPF
+TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+PERSONALITIES = (0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)  # never ADDR_NO_RANDOMIZE
 
 _ALLOW = 0x7FFF0000
 _KILL = 0x80000000
@@ -78,19 +78,21 @@ def program(*, netlink: bool = False) -> bytes:
         # The x32 calls set bit 30 of the number and end here too.
         *_if(_GREATER, _NEWEST_REVIEWED, absent),
     ]
-    for number in sorted(_ABSENT.values()):
+    for number in sorted(ABSENT.values()):
         code += _if(_EQUAL, number, absent)
-    for number in sorted(_REFUSED.values()):
+    for number in sorted(REFUSED.values()):
         code += _if(_EQUAL, number, refuse)
-    code += _argument_rule(_CLONE, 0, _if(_ANY_BIT, _NAMESPACE_FLAGS, refuse))
+    code += _argument_rule(_CLONE, 0, _if(_ANY_BIT, NAMESPACE_FLAGS, refuse))
     for call in (_SOCKET, _SOCKETPAIR):
         code += _rule(call, _socket_body(netlink))
-    code += _argument_rule(_PRCTL, 0, _if(_EQUAL, _SET_SECCOMP, refuse))
+    code += _argument_rule(_PRCTL, 0, _if(_EQUAL, SET_SECCOMP, refuse))
     code += _rule(_SETSOCKOPT, _setsockopt_body(refuse))
     code += _argument_rule(
-        _IOCTL, 1, [op for request in _TERMINAL_INJECTION for op in _if(_EQUAL, request, refuse)]
+        _IOCTL, 1, [op for request in TERMINAL_INJECTION for op in _if(_EQUAL, request, refuse)]
     )
-    code += _argument_rule(_PERSONALITY, 0, _only(_PERSONALITIES, refuse))
+    code += _argument_rule(_PERSONALITY, 0, _only(PERSONALITIES, refuse))
+    # Limits of its own only: process 1 has the same user.
+    code += _argument_rule(_PRLIMIT, 0, _only((0,), refuse))
     code.append(_op(_RETURN, _ALLOW))
     return b"".join(code)
 
@@ -129,27 +131,27 @@ def _rule(number: int, body: list[bytes]) -> list[bytes]:
 
 
 def _socket_body(netlink: bool) -> list[bytes]:
-    families = (_UNIX, _NETLINK) if netlink else (_UNIX,)
+    families = (UNIX, NETLINK) if netlink else (UNIX,)
     tcp_only = [
         _argument(1),
-        _op(_AND, _TYPE_MASK),
-        _op(_EQUAL, _STREAM, 1, 0),
+        _op(_AND, TYPE_MASK),
+        _op(_EQUAL, STREAM, 1, 0),
         _op(_RETURN, _errno(errno.ESOCKTNOSUPPORT)),
         _argument(2),
-        *_only(_TCP, _errno(errno.EPROTONOSUPPORT)),
+        *_only(TCP, _errno(errno.EPROTONOSUPPORT)),
         _op(_RETURN, _ALLOW),
     ]
     body = [_argument(0)]
     # Either address family goes to the rule below both tests; anything else past it.
     body += [
-        _op(_EQUAL, _INTERNET[0], 1, 0),
-        _op(_EQUAL, _INTERNET[1], 0, len(tcp_only)),
+        _op(_EQUAL, INTERNET[0], 1, 0),
+        _op(_EQUAL, INTERNET[1], 0, len(tcp_only)),
         *tcp_only,
     ]
     return [*body, *_only(families, _errno(errno.EAFNOSUPPORT))]
 
 
 def _setsockopt_body(refuse: int) -> list[bytes]:
-    options = [op for option in _ATTACH_FILTER for op in _if(_EQUAL, option, refuse)]
+    options = [op for option in ATTACH_FILTER for op in _if(_EQUAL, option, refuse)]
     below = [_argument(2), *options]
-    return [_argument(1), _op(_EQUAL, _SOL_SOCKET, 0, len(below)), *below]
+    return [_argument(1), _op(_EQUAL, SOL_SOCKET, 0, len(below)), *below]
