@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent: str = "local"
     slots: int = 0  # 0: twice the cores
     fake_gpus: int = 0  # GPUs that only say so, for tests of scheduling
+    fake_gpus_file: Path | None = None  # steers what they say
+    gpu_recheck: float = 30.0  # between two looks at a GPU that nobody uses
 
     heartbeat: float = 1.0
     lease: float = 10.0
@@ -116,6 +118,8 @@ _VARIABLES = {
     "agent": "HERMES_AGENT",
     "slots": "HERMES_SLOTS",
     "fake_gpus": "HERMES_FAKE_GPUS",
+    "fake_gpus_file": "HERMES_FAKE_GPUS_FILE",
+    "gpu_recheck": "HERMES_GPU_RECHECK",
     "heartbeat": "HERMES_HEARTBEAT",
     "lease": "HERMES_LEASE",
     "claim_timeout": "HERMES_CLAIM_TIMEOUT",

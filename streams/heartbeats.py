@@ -12,12 +12,14 @@ from streams.log import PartitionReader
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent's whole running set: execution id → attempt."""
+    """An agent's whole running set, execution id → attempt, and its GPUs that are out of service,
+    UUID → why."""
 
     agent: str
     incarnation: str
     running: dict[str, int]
     state: str = "online"
+    drained_gpus: dict[str, str] = {}
 
 
 _decoder = msgspec.json.Decoder(Heartbeat)

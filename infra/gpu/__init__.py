@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from infra.gpu.absent import NoGpus
@@ -56,13 +55,3 @@ def open_library(fakes: int = 0, name: str = "", steering: Path | None = None) -
     except GpuFault as error:
         log.error("no GPU of this host can be used: %s", error)
         return NoGpus()
-
-
-def discover() -> dict[str, HostGpu]:
-    """By UUID; empty where there is no driver that works."""
-    return open_library().inventory()
-
-
-def fake_gpus(count: int) -> dict[str, HostGpu]:
-    """GPUs that only say so."""
-    return FakeNvml(count, str(os.getpid())).inventory()

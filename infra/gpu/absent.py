@@ -26,6 +26,3 @@ class NoGpus:
         """None, after `timeout` seconds."""
         time.sleep(timeout)
         return None
-
-    def close(self) -> None:
-        """Nothing is held."""

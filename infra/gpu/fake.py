@@ -97,7 +97,7 @@ class FakeNvml:
                 return None
 
     def close(self) -> None:
-        """Wake up whoever waits for an error."""
+        """Wake up whoever waits for an answer or an error."""
         self._closed.set()
 
     def _ask(self, uuid: str) -> FakeGpuState:

@@ -146,14 +146,6 @@ class Nvml:
         instance = None if data.gpuInstanceId == _NO_INSTANCE else int(data.gpuInstanceId)
         return Xid(uuid, int(data.eventData), instance)
 
-    def close(self) -> None:
-        """Let go of the driver."""
-        with _faults("the driver"):
-            if self._events is not None:
-                pynvml.nvmlEventSetFree(self._events)
-                self._events = None
-            pynvml.nvmlShutdown()
-
     def _handle(self, uuid: str) -> Any:
         try:
             return self._handles[uuid]

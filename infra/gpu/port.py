@@ -24,6 +24,3 @@ class GpuLibrary(Protocol):
 
     def next_xid(self, timeout: float) -> Xid | None:
         """The next error that the driver reports, or None after `timeout` seconds."""
-
-    def close(self) -> None:
-        """Let go of the driver; nothing may be called afterwards."""

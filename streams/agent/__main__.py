@@ -11,11 +11,13 @@ from hermes.errors import LogUnavailable
 from hermes.readiness import report_ready
 from hermes.runtime import run_role, serve
 from hermes.settings import Settings
-from infra import gpu
 from infra.blobs import BlobStore
 from streams.agent.artifacts import ArtifactCache
 from streams.agent.deletions import WAIT_MS, Deletions
 from streams.agent.enclosure import enclose
+from streams.agent.gpu_find import find_gpus
+from streams.agent.gpu_keeper import GpuKeeper
+from streams.agent.gpu_reports import LogReports
 from streams.agent.host import Host
 from streams.agent.inventory import take_inventory
 from streams.agent.role import Agent
@@ -43,7 +45,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     topics = Topics(settings.topic_prefix)
     topic = topics.executions(settings.pool)
     output_topic = topics.output(settings.pool)
-    gpus = gpu.fake_gpus(settings.fake_gpus) or await asyncio.to_thread(gpu.discover)
+    library, gpus = await find_gpus(settings)
     inventory = await take_inventory(settings, enclosure, gpus)
     await patiently(lambda: ensure_topics(settings, settings.pool), "Kafka")
     events = LogWriter(settings.bootstrap, timeout=settings.append_timeout)
@@ -58,6 +60,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     )
     await fold.start(Snapshots(blobs).restore)
     incarnation = new_id()
+    keeper = GpuKeeper(
+        library, gpus, LogReports(fold, events, settings.agent, incarnation), settings.gpu_recheck
+    )
     host = Host(
         settings=settings,
         incarnation=incarnation,
@@ -75,7 +80,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         artifacts=artifacts,
         inputs=InputSource(settings.bootstrap, blobs, spool),
         spool=spool,
-        gpus=gpus,
+        gpus=keeper,
     )
     deletions = Deletions(
         PartitionReader(settings.bootstrap, topics.registry, max_wait_ms=WAIT_MS),
@@ -102,6 +107,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 agent.heartbeats(),
                 follow_output_ends(host, reader),
                 deletions.follow(),
+                keeper.watch(),
                 events.watch(),
                 output.watch(),
                 doorbell.watch(),
@@ -112,6 +118,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await agent.leave(reason)
         await doorbell.stop()
         await enclosure.sandbox.close()
+        keeper.close()
         await deletions.stop()
         await host.inputs.close()
         await fold.stop()

@@ -19,9 +19,11 @@ from hermes.domain.codec import encode
 from hermes.domain.execution import AttemptState, ExecutionState
 from hermes.domain.resources import Usage
 from hermes.errors import HermesError, LogUnavailable, NotFound, UserError
-from infra.sandbox.port import KillReason, Prepared, SandboxExit
+from infra.sandbox.port import GpuUnavailable, KillReason, Prepared, SandboxError, SandboxExit
 from infra.toolchain.model import Toolchain, ToolchainMissing
 from streams.agent.build import keep_artifact
+from streams.agent.gpu_keeper import GpuLease
+from streams.agent.gpu_meter import GpuUse
 from streams.agent.host import Host
 from streams.agent.pump import OutputPump
 from streams.agent.specs import build_spec, run_spec
@@ -33,6 +35,9 @@ log = logging.getLogger(__name__)
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a cancelled program."""
+LONGEST_PAUSE = 10.0
+"""Seconds between a fault of this host and the return of the attempt that met it."""
+_UNDYING = "a process of a run does not die"
 Stop = Literal["cancelled", "fenced", "shutdown"]
 
 
@@ -49,8 +54,11 @@ class Attempt:
         self._prepared: Prepared | None = None
         self._running = False
         self._stop: Stop | None = None
+        self._halted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._kills: set[asyncio.Future[None]] = set()
         self._toolchain: Toolchain | None = None
+        self._lease: GpuLease | None = None
+        self._use = GpuUse()
 
     @property
     def is_claimed(self) -> bool:
@@ -79,6 +87,8 @@ class Attempt:
         if self._stop is not None and (stop == "cancelled" or self._stop != "cancelled"):
             return
         self._stop = stop
+        if not self._halted.done():
+            self._halted.set_result(None)
         if stop != "cancelled" and not self._claimed.done():
             self._claimed.set_result(False)
         if self._preparing is not None:
@@ -134,13 +144,28 @@ class Attempt:
             ready = await build_spec(self._host, self._execution, self.number, stack)
         else:
             ready = await run_spec(self._host, self._execution, self.number, self._gpus, stack)
-        self._toolchain = ready.toolchain
-        prepared = await self._host.sandbox.prepare(ready.spec)
-        stack.push_async_callback(prepared.close)
+        self._toolchain, self._lease = ready.toolchain, ready.lease
+        try:
+            prepared = await self._host.sandbox.prepare(ready.spec)
+        except GpuUnavailable as error:
+            await self._fail_gpus(_sentence(error))
+            raise
+        stack.push_async_callback(self._close, prepared)
         self._prepared = prepared
         if ready.input is not None:
             await ready.input.arrived()
         return prepared
+
+    async def _close(self, prepared: Prepared) -> None:
+        try:
+            await prepared.close()
+        except SandboxError:
+            await self._fail_gpus(_UNDYING)
+            raise
+
+    async def _fail_gpus(self, reason: str) -> None:
+        if self._lease is not None:
+            await self._lease.fail(reason)
 
     async def _execute(self, prepared: Prepared) -> None:
         execution, host = self._execution, self._host
@@ -172,8 +197,10 @@ class Attempt:
             return
         self._running = True
         prepared.go()
+        if self._lease is not None:
+            self._lease.start()
         pumping = asyncio.ensure_future(pump.run(prepared.stdout, prepared.stderr))
-        waiting = asyncio.ensure_future(prepared.wait())
+        waiting = asyncio.ensure_future(self._end(prepared))
         try:
             # A pump that fails ends the run: nobody would read what it still writes.
             await asyncio.wait({pumping, waiting}, return_when=asyncio.FIRST_EXCEPTION)
@@ -189,6 +216,17 @@ class Attempt:
         if self._stop in ("fenced", "shutdown"):
             return
         await self._append(await self._verdict(prepared, ended, pump))
+
+    async def _end(self, prepared: Prepared) -> SandboxExit:
+        """How it ended. Its GPUs are looked at before anybody hears that they are free."""
+        try:
+            ended = await prepared.wait()
+        except SandboxError:
+            await self._fail_gpus(_UNDYING)
+            raise
+        if self._lease is not None:
+            self._use = await self._lease.finish()
+        return ended
 
     def _output_start(self, partition: int) -> int:
         """An offset at or before the first chunk: behind the input, or where we saw the end."""
@@ -228,6 +266,10 @@ class Attempt:
                 peak_memory=ended.peak_memory,
                 output_bytes=pump.total,
                 gpu_time=ended.wall_time * len(self._gpus) if self._gpus else None,
+                gpu_peak_memory=self._use.peak_memory,
+                gpu_utilisation=self._use.utilisation,
+                gpu_energy=self._use.energy,
+                gpu_samples=self._use.samples,
             ),
             last_seq=pump.last_seq,
             output=pump.digests(),
@@ -239,8 +281,8 @@ class Attempt:
     async def _report_unprepared(self, error: HermesError | None) -> None:
         """It never started: cancelled in time, or something that it needs is missing or wrong.
 
-        A fault of ours is no verdict on the run: nothing is said, so the lease runs out and the
-        next attempt follows, here or elsewhere. Raises that fault.
+        A fault of ours is no verdict on the run: the attempt is handed back, and the next one
+        follows elsewhere or here. Raises that fault.
         """
         if error is None:
             outcome, reason = "cancelled", "cancelled before it ran"
@@ -249,6 +291,7 @@ class Attempt:
         elif isinstance(error, UserError | ToolchainMissing):
             outcome, reason = "failed", _sentence(error)
         else:
+            await self._hand_back(error)
             raise error
         if error is not None:
             log.warning("%s could not be prepared: %s", self._execution.id, reason)
@@ -263,6 +306,28 @@ class Attempt:
                 last_seq=-1,
                 output={},
                 reason=reason,
+            )
+        )
+
+    async def _hand_back(self, error: HermesError) -> None:
+        """Say at once that the attempt is lost: its lease need not run out."""
+        reason = ev.GPU_UNAVAILABLE
+        if not isinstance(error, GpuUnavailable):
+            reason = f"{ev.HOST_FAULT}{_sentence(error)}"
+            # Nothing keeps it from coming back here: a fault that passes gets the time to.
+            pause = min(2.0 ** (self.number - 1), LONGEST_PAUSE)
+            await asyncio.wait({self._halted}, timeout=pause)
+        if self._stop in ("fenced", "shutdown"):
+            return
+        await self._append(
+            ev.ExecutionAttemptLost(
+                execution_id=self._execution.id,
+                attempt=self.number,
+                epoch=self._host.fold.state.epoch,
+                reason=reason,
+                output_end_offset=None,
+                agent=self._host.settings.agent,
+                incarnation=self._host.incarnation,
             )
         )
 

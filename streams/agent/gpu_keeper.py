@@ -18,7 +18,7 @@ from infra.gpu.calls import GpuThread
 from infra.sandbox.port import GpuUnavailable
 from streams.agent.gpu_events import XidWatch
 from streams.agent.gpu_health import XIDS_OF_PROGRAMS, Finding, examine, xid_reason
-from streams.agent.gpu_meter import GpuMeter
+from streams.agent.gpu_meter import GpuMeter, GpuUse
 from streams.agent.gpu_reports import Reports
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ class GpuLease:
         self._keeper = keeper
         self._gpus = tuple(gpus)
         self._locks: list[int] = []
-        self._to_check = False
+        self._meter: GpuMeter | None = None
+        self._has_failed = False
 
     @property
     def uuids(self) -> tuple[str, ...]:
@@ -80,29 +81,32 @@ class GpuLease:
             self._locks.append(await self._keeper.lock(kept))
             kept.leased = True
 
-    def start(self) -> GpuMeter:
-        """The program starts now: what measures it."""
-        self._to_check = True
-        meter = self._keeper.meter(self._gpus)
-        meter.start()
-        return meter
+    def start(self) -> None:
+        """The program starts now."""
+        self._meter = self._keeper.meter(self._gpus)
+        self._meter.start()
 
-    async def check(self) -> None:
-        """No process of the attempt lives any more: take out of service what is unwell now."""
-        if self._to_check:
-            self._to_check = False
+    async def finish(self) -> GpuUse:
+        """The program has ended and no process of it lives: what it used. A GPU that is unwell now
+        is out of service before this returns."""
+        if self._meter is None:
+            return GpuUse()
+        use = await self._meter.stop()
+        if not self._has_failed:
             await asyncio.gather(*map(self._keeper.check, self._gpus))
+        self._meter = None
+        return use
 
     async def fail(self, reason: str) -> None:
         """The sandbox could not be given them, or cannot be rid of them: out of service."""
-        self._to_check = False
-        for kept in self._gpus:
-            await self._keeper.fail(kept, reason)
+        if not self._has_failed:
+            self._has_failed = True
+            await asyncio.gather(*(self._keeper.fail(kept, reason) for kept in self._gpus))
 
     async def close(self) -> None:
         """Check what was not checked, and let go."""
         try:
-            await self.check()
+            await self.finish()
         finally:
             for kept, descriptor in zip(self._gpus, self._locks, strict=False):
                 kept.leased = False
@@ -210,6 +214,8 @@ class GpuKeeper:
         for kept in self._kept.values():
             if xid.concerns(kept.gpu):
                 kept.last_xid = time.monotonic()
+                # The driver may take a moment until it says what the error calls for.
+                kept.not_before = max(kept.not_before, kept.last_xid + self._recheck)
                 await self._drain(kept, xid_reason(xid.code))
 
     async def _recheck_for_ever(self) -> None:
@@ -226,9 +232,10 @@ class GpuKeeper:
             # By an earlier agent, or another one of this host: a restart heals no GPU.
             kept.reason = said
             kept.last_xid = time.monotonic()
+        is_unsaid = kept.reason is not None and said is None
         if not kept.leased and time.monotonic() >= kept.not_before:
             await self._examine_idle(kept)
-        if kept.reason is not None and said is None:
+        if is_unsaid and kept.reason is not None:
             await self._reports.drain(kept.uuid, kept.reason)
 
     async def _examine_idle(self, kept: _Kept) -> None:

@@ -9,10 +9,10 @@ import msgspec
 from hermes.domain.pool import Applied, PoolState
 from hermes.settings import Settings
 from infra.blobs import BlobStore
-from infra.gpu import HostGpu
 from infra.sandbox.port import Sandbox
 from infra.toolchain.model import Toolchains
 from streams.agent.artifacts import ArtifactCache
+from streams.agent.gpu_keeper import GpuKeeper
 from streams.agent.stdin import InputSource
 from streams.fold import LogFold
 from streams.log import LogWriter
@@ -34,7 +34,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: ArtifactCache
     inputs: InputSource
     spool: Path
-    gpus: dict[str, HostGpu]
+    gpus: GpuKeeper
 
     def output_reached(self, partition: int, end: int) -> None:
         """The output partition reaches to `end` by now."""

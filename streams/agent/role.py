@@ -129,6 +129,7 @@ class Agent:
                 if attempt.is_claimed
             },
             state="draining" if self._stopping else "online",
+            drained_gpus=self._host.gpus.drained,
         )
         await self._host.events.send(
             self._heartbeats_topic, heartbeat.agent, encode_heartbeat(heartbeat)

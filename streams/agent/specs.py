@@ -17,10 +17,10 @@ import msgspec
 from hermes.domain.execution import ExecutionState
 from hermes.domain.resources import MIB
 from hermes.errors import NotFound
-from infra import gpu
 from infra.sandbox.port import WARM_INPUT, SandboxError, SandboxLimits, SandboxSpec
 from infra.toolchain.model import Toolchain, ToolchainMissing
 from streams.agent.build import BUILD_ARGV, fetch_source
+from streams.agent.gpu_keeper import GpuLease
 from streams.agent.host import Host
 from streams.agent.stdin import ArrivingInput
 
@@ -34,46 +34,46 @@ class RunImageMissing(SandboxError):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The specification; the input that must have arrived before `go`; what a build uses."""
+    """The specification; the input that must have arrived before `go`; what a build uses; a run's
+    GPUs, none perhaps."""
 
     spec: SandboxSpec
     input: ArrivingInput | None = None
     toolchain: Toolchain | None = None
+    lease: GpuLease | None = None
 
 
 async def run_spec(
     host: Host, execution: ExecutionState, attempt: int, gpus: Sequence[str], stack: AsyncExitStack
 ) -> Ready:
-    """To run a built function. Raises NotFound, GpuBusy, and what the blob store raises."""
+    """To run a built function. Raises NotFound, GpuUnavailable, and what the blob store
+    raises."""
     if execution.artifact_sha256 is None:
         raise NotFound("the function has no artifact")
     folder = await stack.enter_async_context(host.artifacts.hold(execution.artifact_sha256))
     arriving = host.inputs.open(execution.id, execution.input)
     stack.push_async_callback(arriving.close)
     toolchain = await _to_run(host, execution.language)
-    locks = []
-    for uuid in gpus:
-        locks.append(gpu.lock(uuid))
-        stack.callback(os.close, locks[-1])
-    nodes = (node for uuid in gpus for node in host.gpus[uuid].devices)
+    lease = await host.gpus.lease(gpus)
+    stack.push_async_callback(lease.close)
     spec = SandboxSpec(
         name=f"{execution.id}-{attempt}",
         argv=(f"/fn/{execution.handler.removeprefix('./')}",),
         kind="run",
         function_dir=folder,
         stdin=arriving.fd,
-        env=toolchain.run_env if toolchain else {},
+        env=_environment(toolchain, lease),
         limits=_limits(execution, RUN_FOLDER),
         extra_ro_binds=toolchain.ro_binds if toolchain else (),
         image=toolchain.run_image if toolchain else None,
         artifact=execution.artifact_sha256,
         function=f"{execution.function}:{execution.version}",
-        gpus=tuple(gpus),
-        gpu_devices=tuple(dict.fromkeys(nodes)),
-        held_fds=tuple(locks),
+        gpus=lease.uuids,
+        gpu_devices=lease.devices,
+        held_fds=lease.locks,
         may_be_warm=execution.input.bytes <= WARM_INPUT,
     )
-    return Ready(spec, arriving)
+    return Ready(spec, arriving, lease=lease)
 
 
 async def build_spec(
@@ -101,6 +101,14 @@ async def build_spec(
         keep_work=True,
     )
     return Ready(spec, toolchain=toolchain)
+
+
+def _environment(toolchain: Toolchain | None, lease: GpuLease) -> dict[str, str]:
+    known = dict(toolchain.run_env) if toolchain else {}
+    if lease.uuids:
+        # CUDA finds a MIG slice by its name only, and does not look for GPUs that are not given.
+        known["CUDA_VISIBLE_DEVICES"] = ",".join(lease.uuids)
+    return known
 
 
 async def _to_run(host: Host, language: str) -> Toolchain | None:

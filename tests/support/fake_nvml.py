@@ -1,4 +1,4 @@
-"""Steers the GPUs that only say so (`infra.gpu.fake`), from a test."""
+"""Steers the GPUs that only say so (`infra.gpu.fake`) from a test, and hears of their state."""
 
 from __future__ import annotations
 
@@ -29,3 +29,22 @@ class FakeGpuSteering:
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps(self._said))
         new.replace(self.path)
+
+
+class FakeReports:
+    """A log that folds at once what it is told; `said` has it all in order."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str | None]] = []
+        self.state: dict[str, str] = {}
+
+    def drained(self) -> dict[str, str]:
+        return self.state
+
+    async def drain(self, uuid: str, reason: str) -> None:
+        self.said.append((uuid, reason))
+        self.state[uuid] = reason
+
+    async def restore(self, uuid: str) -> None:
+        self.said.append((uuid, None))
+        self.state.pop(uuid)

@@ -15,10 +15,13 @@ from hermes.domain.events import Event
 from hermes.domain.execution import AttemptState, ExecutionState
 from hermes.domain.resources import Input, Position
 from hermes.settings import Settings
+from infra.gpu import GpuLibrary, NoGpus
 from infra.sandbox.port import KillReason, SandboxExit, SandboxSpec
 from infra.toolchain import HostToolchains
+from streams.agent.gpu_keeper import GpuKeeper
 from streams.agent.host import Host
 from streams.agent.stdin import ArrivingInput
+from tests.support.fake_nvml import FakeReports
 from tests.unit.domain.making import PoolPartition, id_at, joined, requested, scheduled, took_over
 from tests.unit.streams.fake_log import FakeWriter
 
@@ -169,11 +172,13 @@ class EventWriter(FakeWriter):
 class FakeHost:
     """The parts, and the Host that holds them."""
 
-    def __init__(self, spool: Path, fold: Any = None) -> None:
+    def __init__(self, spool: Path, fold: Any = None, gpus: GpuLibrary | None = None) -> None:
         self.events = EventWriter()
         self.output = FakeWriter()
         self.sandbox = FakeSandbox()
         self.artifacts = FakeArtifacts()
+        self.gpus = gpus or NoGpus()
+        self.reports = FakeReports()
         parts: Any = {
             "fold": fold or FakeFold(),
             "events": self.events,
@@ -189,7 +194,7 @@ class FakeHost:
             output_topic="hermes.output.default",
             output_ends=[10, 11, 12, 13],
             spool=spool,
-            gpus={},
+            gpus=GpuKeeper(self.gpus, self.gpus.inventory(), self.reports, recheck=0.1),
             toolchains=HostToolchains(spool),
             **parts,
         )

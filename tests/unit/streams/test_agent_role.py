@@ -14,6 +14,7 @@ from hermes.domain import events as ev
 from hermes.domain.pool import Applied, PoolState
 from hermes.errors import LogUnavailable
 from streams.agent import role
+from streams.agent.gpu_keeper import GpuKeeper
 from streams.agent.role import Agent
 from streams.fold import LogFold
 from tests.unit.domain.making import (
@@ -207,6 +208,14 @@ async def test_a_gpu_is_not_released_while_its_attempt_is_held(ticking: Stage) -
     ticking.log(requested(X, gpu=wants()), scheduled(X, gpus=("g1",)))
     await asyncio.sleep(0.05)
     assert "gpu_released" not in ticking.kinds
+
+
+async def test_a_heartbeat_names_the_gpus_that_are_out_of_service(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GpuKeeper, "drained", {"g1": "Xid 79"})
+    await stage.agent.beat()
+    assert stage.heartbeats()[-1]["drained_gpus"] == {"g1": "Xid 79"}
 
 
 async def test_another_agent_of_its_name_ends_it(stage: Stage) -> None:

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaConnectionError
 from hermes.domain.resources import Limits
 from hermes.errors import HermesError, InvalidInput, NotFound, Unavailable
 from infra.sandbox.port import SandboxError
+from streams.agent import attempt as attempt_module
 from streams.agent.attempt import GRACE, Attempt
 from tests.unit.streams.fake_host import (
     FakeHost,
@@ -254,15 +255,33 @@ async def test_what_could_not_be_prepared_says_why(
 
 
 @pytest.mark.parametrize("error", [SandboxError("no namespaces"), Unavailable("no store")])
-async def test_a_fault_of_ours_before_the_start_is_no_verdict_and_leaves_the_attempt_to_its_lease(
-    parts: FakeHost, error: HermesError
+async def test_a_fault_of_ours_before_the_start_is_no_verdict_and_hands_the_attempt_back(
+    parts: FakeHost, error: HermesError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(attempt_module, "LONGEST_PAUSE", 0.01)
     parts.sandbox.error = error
     async with attempting(parts) as (attempt, task):
         await asyncio.sleep(0.01)
         attempt.claim_accepted()
         await asyncio.wait({task}, timeout=2)
         assert task.exception() is error
+    assert parts.events.kinds == ["claimed", "attempt_lost"]
+    data = parts.events.events[-1][1]
+    assert (data["agent"], data["incarnation"], data["attempt"]) == ("a1", "i1", 1)
+    assert data["reason"] == f"host_fault: {error}"
+
+
+async def test_a_fault_gets_the_time_to_pass_before_the_attempt_is_handed_back(
+    parts: FakeHost,
+) -> None:
+    parts.sandbox.error = SandboxError("no namespaces")
+    async with attempting(parts) as (attempt, task):
+        attempt.claim_accepted()
+        await asyncio.sleep(0.2)
+        assert parts.events.kinds == ["claimed"]
+        attempt.fence()
+        await asyncio.wait({task}, timeout=0.5)
+        assert task.done()
     assert parts.events.kinds == ["claimed"]
 
 

@@ -1,0 +1,287 @@
+"""GPUs are leased to one attempt each, and out of service while they are unwell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from hermes.domain.ids import new_id
+from infra.gpu import FakeNvml, lock
+from infra.sandbox.port import GpuUnavailable
+from streams.agent import gpu_keeper
+from streams.agent.gpu_keeper import GpuKeeper
+from tests.support.fake_nvml import FakeGpuSteering, FakeReports
+
+
+class Kept:
+    """A keeper of two fake GPUs that are looked at ten times a second."""
+
+    def __init__(self, folder: Path, *, name: str | None = None, recheck: float = 0.1) -> None:
+        self.steering = FakeGpuSteering(folder / "gpus.json")
+        self.library = FakeNvml(2, name or new_id(), self.steering.path)
+        self.reports = FakeReports()
+        gpus = self.library.inventory()
+        self.first, self.second = gpus
+        self.keeper = GpuKeeper(self.library, gpus, self.reports, recheck)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    return Kept(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_keeper, "_LINGER", 0.2)
+    monkeypatch.setattr(gpu_keeper, "LOCK_PATIENCE", 0.5)
+
+
+@asynccontextmanager
+async def watched(kept: Kept) -> AsyncIterator[None]:
+    watching = asyncio.create_task(kept.keeper.watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        kept.keeper.close()
+        kept.library.close()
+
+
+async def until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_lease_is_exclusive_and_waits_for_its_predecessor(kept: Kept) -> None:
+    lease = await kept.keeper.lease([kept.first])
+    assert lease.uuids == (kept.first,)
+    (held,) = lease.locks
+    assert os.fstat(held)
+    waiting = asyncio.create_task(kept.keeper.lease([kept.first]))
+    other = await kept.keeper.lease([kept.second])
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    await lease.close()
+    await (await waiting).close()
+    await other.close()
+    assert kept.reports.said == []
+
+
+async def test_a_gpu_that_another_program_holds_is_out_of_service_until_it_lets_go(
+    kept: Kept,
+) -> None:
+    held = lock(kept.first)
+    program = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(held,)
+    )
+    os.close(held)
+    with pytest.raises(GpuUnavailable, match="another sandbox"):
+        await kept.keeper.lease([kept.second, kept.first])
+    assert kept.reports.said == [(kept.first, "another sandbox of this host holds it")]
+    await (await kept.keeper.lease([kept.second])).close()
+    async with watched(kept):
+        await asyncio.sleep(0.3)
+        assert kept.first in kept.keeper.drained
+        program.communicate(b"\n")
+        await until(lambda: kept.keeper.drained == {})
+    assert kept.reports.said[-1] == (kept.first, None)
+
+
+async def test_two_agents_of_one_host_never_have_one_gpu_at_once(tmp_path: Path) -> None:
+    name = new_id()
+    one, other = Kept(tmp_path, name=name), Kept(tmp_path, name=name)
+    lease = await one.keeper.lease([one.first])
+    with pytest.raises(GpuUnavailable):
+        await other.keeper.lease([other.first])
+    await lease.close()
+
+
+async def test_nobody_gets_a_gpu_that_this_host_has_not(kept: Kept) -> None:
+    with pytest.raises(GpuUnavailable, match="no GPU GPU-x"):
+        await kept.keeper.lease([kept.first, "GPU-x"])
+    await (await kept.keeper.lease([kept.first])).close()
+
+
+async def test_a_process_that_a_run_left_takes_its_gpu_out_of_service_before_it_is_released(
+    kept: Kept,
+) -> None:
+    lease = await kept.keeper.lease([kept.first])
+    lease.start()
+    kept.steering.say(0, processes=[4711])
+    await lease.finish()
+    assert kept.reports.said == [(kept.first, "process 4711 still uses it")]
+    await lease.close()
+    assert kept.reports.said[1:] == []
+    with pytest.raises(GpuUnavailable, match="out of service: process 4711"):
+        await kept.keeper.lease([kept.first])
+    async with watched(kept):
+        await asyncio.sleep(0.3)
+        assert kept.first in kept.keeper.drained
+        kept.steering.say(0, processes=[])
+        await until(lambda: kept.keeper.drained == {})
+    await (await kept.keeper.lease([kept.first])).close()
+
+
+async def test_a_lease_that_nobody_checked_is_checked_when_it_is_closed(kept: Kept) -> None:
+    lease = await kept.keeper.lease([kept.first, kept.second])
+    lease.start()
+    kept.steering.say(1, uncorrected=0, needs="a reset")
+    await lease.close()
+    assert kept.reports.said == [(kept.second, "it needs a reset")]
+
+
+async def test_new_memory_errors_count_and_old_ones_do_not(kept: Kept) -> None:
+    kept.steering.say(0, uncorrected=3)
+    async with watched(kept):
+        await asyncio.sleep(0.2)
+        assert kept.keeper.drained == {}
+        lease = await kept.keeper.lease([kept.first])
+        lease.start()
+        kept.steering.say(0, uncorrected=5)
+        await lease.close()
+        assert kept.reports.said[0][1] == "2 memory errors that ECC could not correct"
+        await until(lambda: kept.keeper.drained == {})
+
+
+async def test_an_error_that_the_driver_reports_counts_at_once_also_in_mid_run(
+    kept: Kept,
+) -> None:
+    async with watched(kept):
+        lease = await kept.keeper.lease([kept.first])
+        lease.start()
+        kept.steering.say(0, needs="a reset")
+        kept.steering.xid(0, 79)
+        await until(lambda: kept.first in kept.keeper.drained)
+        assert kept.reports.said == [(kept.first, "Xid 79: it has fallen off the bus")]
+        kept.steering.say(0, needs=None)
+        await asyncio.sleep(0.3)
+        assert kept.first in kept.keeper.drained, "it is leased: nobody examines it yet"
+        await lease.close()
+        await until(lambda: kept.keeper.drained == {})
+    assert [reason for _, reason in kept.reports.said][1:] == [None]
+
+
+@pytest.mark.parametrize("code", [13, 31, 43, 45, 68, 109])
+async def test_an_error_of_a_program_takes_nothing_out_of_service(kept: Kept, code: int) -> None:
+    async with watched(kept):
+        kept.steering.xid(0, code)
+        kept.steering.xid(1, 79)
+        await until(lambda: kept.second in dict(kept.reports.said))
+    assert kept.first not in dict(kept.reports.said)
+
+
+async def test_where_the_driver_cannot_tell_a_gpu_must_be_quiet_for_long(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.steering.say(0, tells_needs=False)
+    async with watched(kept):
+        kept.steering.xid(0, 48)
+        await until(lambda: kept.first in kept.keeper.drained)
+        await asyncio.sleep(0.5)
+        assert kept.first in kept.keeper.drained
+        monkeypatch.setattr(gpu_keeper, "_QUIET", 0.1)
+        await until(lambda: kept.keeper.drained == {})
+
+
+async def test_a_gpu_that_falls_off_the_bus_while_idle_is_found(kept: Kept) -> None:
+    async with watched(kept):
+        kept.steering.say(1, lost=True)
+        await until(lambda: kept.second in kept.keeper.drained)
+        kept.steering.say(1, lost=False)
+        await until(lambda: kept.keeper.drained == {})
+    assert kept.reports.said == [(kept.second, "it has fallen off the bus"), (kept.second, None)]
+
+
+async def test_a_driver_that_hangs_takes_one_gpu_and_not_the_other(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_keeper, "_ASK", 0.1)
+    kept.steering.say(0, hangs=30.0)
+    async with watched(kept):
+        await until(lambda: kept.first in kept.keeper.drained)
+        assert kept.keeper.drained == {kept.first: "the driver has not answered for 0.1 s"}
+        lease = await kept.keeper.lease([kept.second])
+        lease.start()
+        await lease.finish()
+        await lease.close()
+        assert kept.second not in kept.keeper.drained
+
+
+async def test_a_sandbox_that_gets_no_gpu_keeps_it_out_longer_each_time(kept: Kept) -> None:
+    loop = asyncio.get_running_loop()
+    took = []
+    async with watched(kept):
+        for _ in range(2):
+            lease = await kept.keeper.lease([kept.first])
+            await lease.fail("there is no NVIDIA runtime")
+            await lease.close()
+            began = loop.time()
+            await until(lambda: kept.keeper.drained == {})
+            took.append(loop.time() - began)
+    assert took[0] >= 0.2
+    assert took[1] >= 0.4
+    assert kept.reports.said[0] == (kept.first, "there is no NVIDIA runtime")
+
+
+async def test_what_an_earlier_agent_took_out_of_service_is_looked_at_and_put_back(
+    kept: Kept,
+) -> None:
+    kept.reports.state[kept.first] = "Xid 79"
+    kept.steering.say(0, needs="a reset")
+    async with watched(kept):
+        await asyncio.sleep(0.3)
+        assert kept.keeper.drained == {kept.first: "Xid 79"}
+        assert kept.reports.said == []
+        kept.steering.say(0, needs=None)
+        await until(lambda: kept.reports.said == [(kept.first, None)])
+
+
+async def test_what_the_log_has_lost_is_said_again(kept: Kept) -> None:
+    kept.steering.say(0, lost=True)
+    async with watched(kept):
+        await until(lambda: kept.first in kept.reports.state)
+        kept.reports.state.clear()
+        await until(lambda: kept.first in kept.reports.state)
+
+
+async def test_a_lease_measures_its_gpus(kept: Kept) -> None:
+    kept.steering.say(0, memory=10, power=70.0)
+    kept.steering.say(1, memory=5, power=30.0, utilisation=1.0)
+    lease = await kept.keeper.lease([kept.first, kept.second])
+    lease.start()
+    await asyncio.sleep(0.3)
+    use = await lease.finish()
+    await lease.close()
+    assert use.peak_memory == 15
+    assert use.utilisation == pytest.approx(0.75)
+    assert use.energy == pytest.approx(30.0, rel=0.5)
+    assert use.samples
+
+
+async def test_a_lease_of_no_gpus_costs_nothing(kept: Kept) -> None:
+    lease = await kept.keeper.lease([])
+    assert (lease.locks, lease.devices) == ((), ())
+    lease.start()
+    assert (await lease.finish()).samples is None
+    await lease.close()
+
+
+async def test_a_lease_that_is_given_up_while_it_waits_leaves_nothing_locked(kept: Kept) -> None:
+    lease = await kept.keeper.lease([kept.second])
+    waiting = asyncio.create_task(kept.keeper.lease([kept.first, kept.second]))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    os.close(lock(kept.first))
+    await lease.close()
