@@ -156,12 +156,14 @@ def _walk(folder: Path, prefix: str = "") -> Iterator[tuple[Path, str]]:
 def _gone(lower: Path, upper: Path) -> Iterator[str]:
     """What is below `lower` and not below `upper`; of a folder that is gone only the folder."""
     skipped: str | None = None
-    for _, relative in _walk(lower):
+    for path, relative in _walk(lower):
         if skipped is not None and relative.startswith(skipped):
             continue
-        if not os.path.lexists(upper / relative):
-            skipped = f"{relative}/"
+        there = upper / relative
+        if not os.path.lexists(there):
             yield relative
+        if path.is_dir() and not path.is_symlink() and (there.is_symlink() or not there.is_dir()):
+            skipped = f"{relative}/"  # with the folder all in it went
 
 
 def _differ(path: Path, below: Path) -> bool:
