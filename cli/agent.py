@@ -23,7 +23,7 @@ def list_agents(
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
     """List agents, with their GPUs and what they run."""
-    from cli.shapes import AGENT_COLUMNS, agent_row  # noqa: PLC0415
+    from cli.shapes import show_agents  # noqa: PLC0415
 
     query = [("pool", pool)] if pool is not None else []
     size = page_limit(limit, everything)
@@ -31,4 +31,4 @@ def list_agents(
     if session.json:
         session.out.document(agents)
     else:
-        session.out.rows(AGENT_COLUMNS, map(agent_row, agents))
+        show_agents(session.out, agents)

@@ -23,11 +23,11 @@ def list_gpus(
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
     """List GPUs, and which execution has which."""
-    from cli.shapes import GPU_COLUMNS, gpu_row  # noqa: PLC0415
+    from cli.shapes import show_gpus  # noqa: PLC0415
 
     query = [("pool", pool)] if pool is not None else []
     gpus = list(session.client.pages("/v1/gpus", query, page_limit(limit, everything)))
     if session.json:
         session.out.document(gpus)
     else:
-        session.out.rows(GPU_COLUMNS, map(gpu_row, gpus))
+        show_gpus(session.out, gpus)

@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "agent": Entry("agent", None, _SERVER, "Look at the machines that run executions."),
     "gpu": Entry("gpu", None, _SERVER, "Look at the GPUs that executions can have."),
     "toolchain": Entry("toolchain", None, _SERVER, "Build the images that functions run in."),
+    "audit": Entry("audit", None, _SERVER, "Prove from the log what must hold."),
     "projection": Entry("projection", None, _SERVER, "Look at views of the log, rebuild them."),
     "remote": Entry("remote", None, _CLIENT, "Register, log in and out of a server."),
     "config": Entry("config", "config", _CLIENT, "Show or set what this client keeps."),

@@ -30,6 +30,19 @@ class Output:
         refused = self.no_color or bool(os.environ.get("NO_COLOR"))
         return self.stdout.isatty() and not refused and os.environ.get("TERM") != "dumb"
 
+    @property
+    def blocks(self) -> bool:
+        """Whether the reader's terminal or file can be trusted with block characters."""
+        names = ("LC_ALL", "LC_CTYPE", "LANG")
+        locale = next((value for name in names if (value := os.environ.get(name))), "")
+        if locale in ("C", "POSIX") or os.environ.get("TERM") in ("dumb", "linux"):
+            return False
+        try:
+            "▁█".encode(self.stdout.encoding or "ascii")
+        except (LookupError, UnicodeError):
+            return False
+        return True
+
     def line(self, text: str) -> None:
         """A line of data. What came from a server is made safe to show."""
         self.stdout.write(escape(text) + "\n")

@@ -12,6 +12,7 @@ FUNCTION_COLUMNS = ("FUNCTION", "STATUS", "LANGUAGE", "GPU", "SCOPE", "CREATED")
 AGENT_COLUMNS = ("AGENT", "POOL", "STATE", "SANDBOX", "RUNNING", "SLOTS", "GPUS", "SEEN")
 
 GPU_COLUMNS = ("GPU", "NAME", "MEMORY", "CAPABILITY", "STATE", "EXECUTION", "AGENT")
+_REASON = "REASON"
 
 
 def execution_row(execution: dict[str, Any]) -> tuple[str, ...]:
@@ -37,6 +38,32 @@ def function_row(function: dict[str, Any]) -> tuple[str, ...]:
         str(function.get("scope")),
         local(function.get("created_at")),
     )
+
+
+def show_agents(out: Output, agents: list[dict[str, Any]]) -> None:
+    """The table of agents."""
+    _show_with_reasons(out, AGENT_COLUMNS, [(agent_row(a), _agent_reason(a)) for a in agents])
+
+
+def show_gpus(out: Output, gpus: list[dict[str, Any]]) -> None:
+    """The table of GPUs."""
+    reasons = [(gpu_row(gpu), str(gpu.get("reason") or "")) for gpu in gpus]
+    _show_with_reasons(out, GPU_COLUMNS, reasons)
+
+
+def _show_with_reasons(
+    out: Output, columns: tuple[str, ...], rows: list[tuple[tuple[str, ...], str]]
+) -> None:
+    """The column of reasons is there only if something has one."""
+    if any(reason for _, reason in rows):
+        out.rows((*columns, _REASON), [(*row, reason) for row, reason in rows])
+    else:
+        out.rows(columns, [row for row, _ in rows])
+
+
+def _agent_reason(agent: dict[str, Any]) -> str:
+    reasons = [str(gpu["reason"]) for gpu in agent.get("gpus") or () if gpu.get("reason")]
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def agent_row(agent: dict[str, Any]) -> tuple[str, ...]:
@@ -125,7 +152,7 @@ def show_execution(out: Output, execution: dict[str, Any]) -> None:
     usage = execution.get("usage")
     if usage:
         out.line("\nUsage")
-        out.fields(_usage(usage))
+        out.fields(_usage(out, usage))
 
 
 def _attempt_row(attempt: dict[str, Any]) -> tuple[str, ...]:
@@ -175,20 +202,16 @@ def _stream(execution: dict[str, Any], name: str) -> str:
     return size_of(stream.get("bytes")) + (f", SHA-256 {digest}" if digest else "")
 
 
-def _usage(usage: dict[str, Any]) -> dict[str, str]:
-    shown = {
+def _usage(out: Output, usage: dict[str, Any]) -> dict[str, str]:
+    from cli.gpu_usage import gpu_usage  # noqa: PLC0415
+
+    return {
         "Wall time": _seconds(usage.get("wall_time")),
         "CPU time": _seconds(usage.get("cpu_time")),
         "Peak memory": size_of(usage.get("peak_memory")),
         "Output": size_of(usage.get("output_bytes")),
-        "GPU time": _seconds(usage.get("gpu_time")),
-        "GPU peak memory": size_of(usage.get("gpu_peak_memory")),
+        **gpu_usage(out, usage),
     }
-    if usage.get("gpu_utilisation") is not None:
-        shown["GPU utilisation"] = f"{usage['gpu_utilisation']:.0%}"
-    if usage.get("gpu_energy") is not None:
-        shown["GPU energy"] = f"{usage['gpu_energy']:.1f} J"
-    return shown
 
 
 def _seconds(number: Any) -> str:

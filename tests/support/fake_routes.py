@@ -23,6 +23,7 @@ class FakeRoutes(ABC):
         self.executions: dict[str, FakeExecution] = {}
         self.events: dict[str, list[dict[str, Any]]] = {}
         self.agents: list[dict[str, Any]] = []
+        self.audit: dict[str, Any] = {}
         self.projections: list[dict[str, Any]] = []
         self.blobs: dict[str, bytes] = {}
         self.script = Script()
@@ -133,6 +134,11 @@ class FakeRoutes(ABC):
         self, request: web.Request, _rest: list[str], _body: bytes, _user: str
     ) -> web.Response:
         return page(request, [gpu for agent in self.agents for gpu in agent["gpus"]])
+
+    async def _audit(
+        self, _request: web.Request, rest: list[str], _body: bytes, _user: str
+    ) -> web.Response:
+        return web.json_response(self.audit) if rest == ["gpus"] else problem("not_found", 404, "")
 
     async def _projections(
         self, request: web.Request, rest: list[str], _body: bytes, _user: str

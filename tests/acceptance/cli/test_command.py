@@ -21,7 +21,7 @@ COMMANDS = [
     "function list", "function inspect", "function delete", "function run", "run",
     "execution list", "execution inspect", "execution output", "execution tail",
     "execution events", "execution replay", "execution cancel", "agent list", "gpu list",
-    "projection status", "projection rebuild", "version", "completion",
+    "audit gpus", "projection status", "projection rebuild", "version", "completion",
 ]  # fmt: skip
 
 
@@ -188,6 +188,72 @@ def test_agents_and_projections(api: FakeApi, hermes: Hermes) -> None:
         {"name": "functions", "events": 42, "verified": True},
     ]
     assert hermes("projection", "rebuild", "none", "--yes").code == 4
+
+
+def test_a_reason_has_a_column_where_there_is_one(api: FakeApi, hermes: Hermes) -> None:
+    well = {"uuid": "GPU-1", "state": "free", "reason": None}
+    sick = {"uuid": "GPU-2", "state": "drained", "reason": "Xid 79\nboo"}
+    api.agents = [{"id": "host-1", "pool": "default", "state": "online", "gpus": [well]}]
+    for noun in ("gpu", "agent"):
+        assert "REASON" not in hermes(noun, "list").text
+    api.agents[0]["gpus"] = [well, sick, {**sick, "uuid": "GPU-3"}]
+    head, first, second, _ = hermes("gpu", "list").text.splitlines()
+    assert head.split()[-1] == "REASON"
+    assert first.split()[-1] == "-"
+    assert second.endswith("Xid 79^Jboo")
+    head, row = hermes("agent", "list").text.splitlines()
+    assert head.split()[-1] == "REASON"
+    assert "1 of 3 free" in row
+    assert row.endswith("  Xid 79^Jboo")
+
+
+AUDIT = {
+    "proved": True,
+    "failures": 0,
+    "user_time_us": 1_500_001,
+    "device_time_us": 1_500_001,
+    "pools": [{"pool": "default", "records": 9, "leases": 1, "time_us": 1_500_001}],
+    "devices": [{"gpu": "GPU-1", "name": "H200", "leases": 1, "time_us": 1_500_001}],
+    "users": [{"user": "ana", "leases": 1, "time_us": 1_500_001}],
+    "functions": [{"function": "ana/echo:1.0.0", "leases": 1, "time_us": 1_500_001}],
+    "open_leases": [
+        {
+            "gpu": "GPU-1", "pool": "default", "execution": "0189", "attempt": 2, "user": "bob",
+            "function": "ana/echo:1.0.0", "agent": "host-1",
+            "since": "2026-01-31T12:00:00.000000Z", "lost": True,
+        }
+    ],
+    "findings": [],
+}  # fmt: skip
+
+
+def test_an_audit_of_gpus_ends_with_zero_where_it_is_proved(api: FakeApi, hermes: Hermes) -> None:
+    api.audit = AUDIT
+    result = hermes("audit", "gpus", "--pool", "default")
+    assert result.code == 0
+    assert api.asked("GET", "/v1/audit/gpus")[0].query == [("pool", "default")]
+    for words in ("GPU-1", "ana/echo:1.0.0", "bob", "2 (lost)", "2026-01-31 12:00:00"):
+        assert words in result.text
+    same = "users had GPUs for 1.500001 s, GPUs were had for 1.500001 s."
+    assert result.text.splitlines()[-1].startswith("Proved: ")
+    assert result.text.splitlines()[-1].endswith(same)
+    assert hermes("audit:gpus", "--json").json == AUDIT
+
+
+def test_an_audit_of_gpus_that_is_not_proved_ends_with_one(api: FakeApi, hermes: Hermes) -> None:
+    finding = {
+        "kind": "overlap", "pool": "default", "gpu": "GPU-1", "message": "two had it\x1b[2J",
+        "position": {"topic": "hermes.executions.default", "partition": 0, "offset": 7},
+    }  # fmt: skip
+    api.audit = {**AUDIT, "proved": False, "failures": 1, "findings": [finding]}
+    result = hermes("audit", "gpus")
+    assert result.code == 1
+    assert "hermes.executions.default/0/7" in result.text
+    assert "\x1b" not in result.text
+    assert result.text.splitlines()[-1].startswith("NOT proved (1 failures)")
+    assert hermes("audit", "gpus", "--json").code == 1
+    api.audit = {}
+    assert hermes("audit", "gpus").code == 1
 
 
 def test_config_shows_and_sets_the_url(hermes: Hermes, tmp_path: Path) -> None:

@@ -77,6 +77,40 @@ def test_inspect_shows_fields_attempts_and_usage(history: FakeApi, hermes: Herme
     assert hermes("execution", "inspect", LAST, "--json").json["id"] == LAST
 
 
+SAMPLES = [
+    {"time": second, "utilisation": busy, "memory": 1, "power": 1.0}
+    for second, busy in enumerate([0, 0.5, 1, 7, -1, "x"])
+]
+GPU_USAGE = {
+    "gpu_time": 12.5, "gpu_peak_memory": 3 * 2**30, "gpu_utilisation": 0.625, "gpu_energy": 450.04,
+    "gpu_samples": [*SAMPLES, None, {"time": 1}],
+}  # fmt: skip
+
+
+def test_inspect_shows_what_a_run_used_of_its_gpus(api: FakeApi, hermes: Hermes) -> None:
+    shape = api.add_execution(FIRST, Script()).shape
+    assert "GPU over time" not in hermes("execution", "inspect", FIRST).text
+    shape["usage"] = {**(shape["usage"] or {}), **GPU_USAGE}
+    text = hermes("execution", "inspect", FIRST, env={"LANG": "C.UTF-8"}).text
+    for words in ("12.500 GPU-seconds", "3.0 GiB", "62% in the mean", "450.0 J"):
+        assert words in text
+    assert "|▁▅██▁| to 4.0 s" in text
+    assert hermes("execution", "inspect", FIRST, "--json").json["usage"] == shape["usage"]
+
+
+@pytest.mark.parametrize(
+    "poor", [{"TERM": "linux"}, {"LC_ALL": "C"}, {"PYTHONIOENCODING": "latin-1"}]
+)
+def test_a_terminal_without_block_characters_gets_a_chart_in_ascii(
+    api: FakeApi, hermes: Hermes, poor: dict[str, str]
+) -> None:
+    shape = api.add_execution(FIRST, Script()).shape
+    shape["usage"] = {**(shape["usage"] or {}), **GPU_USAGE}
+    result = hermes("execution", "inspect", FIRST, env=poor)
+    assert b"|_+##_| to 4.0 s" in result.stdout
+    assert result.stdout.isascii()
+
+
 def test_last_is_the_newest_and_prefixes_go_as_they_are(history: FakeApi, hermes: Hermes) -> None:
     history.add_execution(OTHER, Script(), kind="build")
     assert hermes("execution", "inspect", "@last", "--json").json["id"] == LAST

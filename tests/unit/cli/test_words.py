@@ -39,7 +39,7 @@ def test_a_colon_separates_topic_and_command(typed: str, meant: str) -> None:
 
 
 def test_topics_are_the_commands_that_have_commands() -> None:
-    nouns = {"function", "execution", "agent", "gpu", "projection", "remote", "toolchain"}
+    nouns = {"function", "execution", "agent", "gpu", "audit", "projection", "remote", "toolchain"}
     assert nouns == TOPICS
     assert set(COMMANDS) > TOPICS
 
