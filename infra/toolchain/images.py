@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -26,14 +27,17 @@ from infra.toolchain.model import Toolchain, ToolchainMissing
 #: What a program may be told by its image; NVIDIA_… and the like are for the engine.
 _TOLD_BUILDS = ("PATH", "CUDA_HOME", "CUDA_PATH", "LIBRARY_PATH")
 _TOLD_RUNS = ("LD_LIBRARY_PATH",)
+_AGE = 5.0  # seconds that an answer holds: every run needs one, and the engine is slow to list
 
 
 class ImageToolchains:
-    """Finds the toolchain images; each look asks the engine anew, as images come and go.
+    """Implements `Toolchains`: finds the images, and asks the engine anew every few seconds.
 
     `overrides` names other images to use: by language ("cpp", "cuda"; to build in and, unless named
     too, to run in) or by "runtime" and "runtime-cuda". They are pulled if the engine lacks them.
     """
+
+    in_images = True
 
     def __init__(self, client: aiodocker.Docker, overrides: Mapping[str, str] = {}) -> None:
         if unknown := sorted(set(overrides) - set(RECIPES)):
@@ -43,12 +47,21 @@ class ImageToolchains:
         self._client = client
         self._overrides = dict(overrides)
         self._pulling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._known: dict[str, tuple[float, Toolchain]] = {}
 
     async def require(self, language: str) -> Toolchain:
         """The toolchain for "cpp" or "cuda". Raises ToolchainMissing with what to do.
 
         May take as long as the engine pulls, where another image is named; else milliseconds.
         """
+        now = time.monotonic()
+        if language in self._known and now - self._known[language][0] < _AGE:
+            return self._known[language][1]
+        toolchain = await self._look(language)
+        self._known[language] = now, toolchain
+        return toolchain
+
+    async def _look(self, language: str) -> Toolchain:
         if language not in LANGUAGES:
             raise InvalidConfig(f"there is no language {language!r}; it must be cpp or cuda")
         try:

@@ -117,7 +117,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     finally:
         await agent.leave(reason)
         await doorbell.stop()
-        await enclosure.sandbox.close()
+        await enclosure.close()
         keeper.close()
         await deletions.stop()
         await host.inputs.close()
