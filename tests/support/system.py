@@ -88,7 +88,7 @@ class System:
             **kept,
             "HERMES_HOME": str(self.home),
             # Tests of containers ask for them; all others must not depend on an engine.
-            "HERMES_SANDBOX": "bubblewrap",
+            "HERMES_SANDBOX": os.environ.get("HERMES_TEST_SANDBOX", "bubblewrap"),
             **(environment or {}),
         }
         self.url = ""
