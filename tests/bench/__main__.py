@@ -1,9 +1,8 @@
-"""Hermes beside plain exec and bare bubblewrap, measured in one run.
+"""Hermes beside plain exec, bare bubblewrap and a bare container engine, measured in one run.
 
     python -m tests.bench [--quick] [--json FILE] [SECTION…]
 
-Rounds of all three take turns, so that noise hits all alike. Under three minutes; --quick under 45
-seconds.
+Rounds of all take turns, so that noise hits all alike. Under six minutes; --quick under two.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import first_byte, lines, output_rate, rebuild, throughput
+from tests.bench import enclosures, first_byte, lines, output_rate, rebuild, throughput
 from tests.bench.subject import Subject
 
 SECTIONS: dict[str, Callable[[Subject], Awaitable[None]]] = {
@@ -25,6 +24,7 @@ SECTIONS: dict[str, Callable[[Subject], Awaitable[None]]] = {
     "throughput": throughput.measure,
     "output": output_rate.measure,
     "rebuild": rebuild.measure,
+    "sandboxes": enclosures.measure,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -16,13 +17,16 @@ from tests.support.system import System, User
 
 
 class Subject:
-    """A whole Hermes in a temporary folder, with the bench's functions deployed by `ana`."""
+    """A whole Hermes in a temporary folder, with the bench's functions deployed by `ana`.
 
-    def __init__(self, quick: bool) -> None:
+    `settings` are HERMES_* variables for it.
+    """
+
+    def __init__(self, quick: bool, settings: Mapping[str, str] | None = None) -> None:
         self.quick = quick
         self.report = Report()
         self.floor = Floor()
-        self._system = System()
+        self._system = System(settings)
 
     async def __aenter__(self) -> Self:
         try:
