@@ -18,6 +18,7 @@ from infra.sandbox.users import UserPool
 _FILES = {
     "/etc/passwd": "hermes:x:{user}:{user}:hermes:/work:/bin/sh\n",
     "/etc/group": "hermes:x:{user}:\n",
+    "/etc/hostname": "",  # else the engine shows a file of its own
 }
 
 

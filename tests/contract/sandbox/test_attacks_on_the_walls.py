@@ -45,7 +45,7 @@ async def test_a_program_sees_itself_and_nothing_of_the_agent(runner: Runner) ->
     steps = outcome.steps
     assert int(steps["processes"]) == 2, "process 1 of the sandbox and the program"
     assert steps["descriptors"] == "0"
-    assert steps["uid"] == "1000"
+    assert int(steps["uid"]) >= 1000, "nobody whom the host knows"
     assert steps["foreign"] == "0"
     for capabilities in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
         assert int(steps[capabilities], 16) == 0
@@ -69,7 +69,7 @@ async def test_a_device_is_there_only_for_the_run_it_was_given_to(runner: Runner
     assert seen[: len(devices) + 1] == [
         f"character special file {path}" for path in (*devices, "/dev/null")
     ]
-    assert b"Read-only file system" in outcome.stderr
+    assert any(why in outcome.stderr for why in (b"Read-only file system", b"Permission denied"))
     assert "devices" in seen, "/sys tells the driver's library about the hardware"
     assert "cgroup" not in seen, "it tells nothing about other sandboxes"
     again = await runner.run(*listing)
@@ -85,13 +85,18 @@ async def test_every_kind_of_namespace_is_its_own(runner: Runner) -> None:
 
 
 async def test_only_the_programs_own_folders_are_mounted_writable(runner: Runner) -> None:
-    outcome = await runner.run("/bin/cat", "/proc/self/mounts")
-    mounts = [line.split() for line in outcome.stdout.decode().splitlines()]
-    writable = {mount[1] for mount in mounts if "rw" in mount[3].split(",")}
-    assert writable <= {"/work", "/tmp", "/dev/shm", "/proc", "/dev/mqueue", "/dev/pts"}
-    assert {"/work", "/tmp", "/dev/shm"} <= writable
-    for mount in mounts:
-        assert "nosuid" in mount[3].split(","), mount
+    # A device (what is hidden is /dev/null) takes writes and keeps nothing.
+    script = """
+    while read -r _ at _ options _; do
+        if [ -w "$at" ] && [ ! -c "$at" ]; then echo "$at $options"; fi
+    done </proc/self/mounts
+    """
+    outcome = await runner.run("/bin/sh", "-c", script)
+    writable = dict(line.split() for line in outcome.stdout.decode().splitlines())
+    # Queues of messages are files too, bounded by a limit of their own.
+    assert writable.keys() - {"/dev/mqueue"} == {"/work", "/tmp", "/dev/shm"}
+    for options in writable.values():
+        assert {"rw", "nosuid", "nodev"} <= set(options.split(","))
 
 
 async def test_an_inheritable_descriptor_of_the_agent_stays_out(runner: Runner) -> None:
@@ -146,6 +151,8 @@ async def test_dangerous_system_calls_are_refused(runner: Runner) -> None:
     assert len(steps) == 61
     refusals = {"Operation not permitted", "Function not implemented", "refused"}
     # These two are no matter of the filter: the kernel looks at the user, and says so.
-    assert steps.pop("setuid") == "Invalid argument"
+    assert steps.pop("setuid") in {"Invalid argument", "Operation not permitted"}
     assert steps.pop("setpriority") == "Permission denied"
+    # Its numbers are another architecture's to some filters, and that ends the program.
+    assert steps.pop("x32") in {"Function not implemented", "signal 31"}
     assert {name: how for name, how in steps.items() if how not in refusals} == {}
