@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, in_containers
 from tests.support.system import System
 
 
@@ -20,9 +20,13 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[System]:
+def system(request: pytest.FixtureRequest) -> Iterator[System]:
     """A whole Hermes, started when the first test asks for it."""
-    running = System()
+    environment = {}
+    if in_containers():
+        servers: Cluster = request.getfixturevalue("cluster")
+        environment = {"HERMES_KAFKA": servers.kafka, "HERMES_DATABASE": servers.new_database()}
+    running = System(environment)
     running.start()
     yield running
     running.stop()

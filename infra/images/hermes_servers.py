@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import aiodocker
@@ -20,7 +20,7 @@ from infra.engine import connect
 from infra.images import engine
 from infra.images.archive import Image
 from infra.images.layers import Layer, pack_folder
-from infra.images.server_recipes import ImageRecipe, LayerRecipe, recipes
+from infra.images.server_recipes import NAMES, ImageRecipe, LayerRecipe, recipes
 from infra.images.threads import in_thread
 
 #: On every image made here: its name, and the digests of what its layers are made of.
@@ -30,12 +30,16 @@ _INPUTS = "hermes.layers"
 Report = Callable[[str], None]
 
 
-async def build(client: aiodocker.Docker, report: Report = lambda line: None) -> dict[str, str]:
-    """Make what is missing of `hermes/kafka`, `hermes/postgres` and `hermes/server`: their ids.
+async def build(
+    client: aiodocker.Docker,
+    report: Report = lambda line: None,
+    names: Iterable[str] = NAMES,
+) -> dict[str, str]:
+    """Make what is missing of the images `hermes/<name>`; their ids by name.
 
     Takes about a minute the first time, and is for root. Raises ImageFailed, JarsUnavailable.
     """
-    wanted = await in_thread(recipes)
+    wanted = await in_thread(recipes, tuple(names))
     with tempfile.TemporaryDirectory(prefix="hermes-images-") as scratch:
         bench = _Bench(Path(scratch), report)
         return {recipe.name: await _image(client, recipe, bench) for recipe in wanted}

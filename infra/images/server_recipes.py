@@ -72,36 +72,49 @@ class ImageRecipe(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
 
 
-def recipes() -> tuple[ImageRecipe, ...]:
-    """All images. Raises ImageFailed when this machine lacks something to make them of."""
-    sources = host_sources()
-    small = _debian(_SMALL, sources)
-    return (
-        ImageRecipe(
-            name="kafka",
-            layers=(small, _kafka()),
-            command=("/opt/kafka/start",),
-            user=f"{_KAFKA_USER}:{_KAFKA_USER}",
-        ),
-        ImageRecipe(
-            name="postgres",
-            layers=(small, _postgres()),
-            command=("/opt/postgresql/start",),
-            env={"PATH": f"{_POSTGRES_PROGRAMS}:{os.defpath}"},
-        ),
-        ImageRecipe(
-            name="server",
-            layers=(_debian(_LARGE, sources, python=True), _site_packages(), _ourselves()),
-            command=("/opt/hermes/start", "hermes.server"),
-            env={
-                "HERMES_HOME": "/var/lib/hermes",
-                "HERMES_HOST": "0.0.0.0",  # noqa: S104 - the container's own network
-                "LANG": "C.UTF-8",
-                "PYTHONPATH": "/opt/hermes:/opt/site-packages",
-                "PYTHONUNBUFFERED": "1",
-            },
-        ),
+def _kafka_image(sources: AptSources) -> ImageRecipe:
+    return ImageRecipe(
+        name="kafka",
+        layers=(_debian(_SMALL, sources), _kafka()),
+        command=("/opt/kafka/start",),
+        user=f"{_KAFKA_USER}:{_KAFKA_USER}",
     )
+
+
+def _postgres_image(sources: AptSources) -> ImageRecipe:
+    return ImageRecipe(
+        name="postgres",
+        layers=(_debian(_SMALL, sources), _postgres()),
+        command=("/opt/postgresql/start",),
+        env={"PATH": f"{_POSTGRES_PROGRAMS}:{os.defpath}"},
+    )
+
+
+def _server_image(sources: AptSources) -> ImageRecipe:
+    return ImageRecipe(
+        name="server",
+        layers=(_debian(_LARGE, sources, python=True), _site_packages(), _ourselves()),
+        command=("/opt/hermes/start", "hermes.server"),
+        env={
+            "HERMES_HOME": "/var/lib/hermes",
+            "HERMES_HOST": "0.0.0.0",  # noqa: S104 - the container's own network
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": "/opt/hermes:/opt/site-packages",
+            "PYTHONUNBUFFERED": "1",
+        },
+    )
+
+
+_IMAGES = {"kafka": _kafka_image, "postgres": _postgres_image, "server": _server_image}
+
+#: The names of all images.
+NAMES = tuple(_IMAGES)
+
+
+def recipes(names: Iterable[str] = NAMES) -> tuple[ImageRecipe, ...]:
+    """The images of these names. Raises ImageFailed if this machine lacks what they are made of."""
+    sources = host_sources()
+    return tuple(_IMAGES[name](sources) for name in names)
 
 
 def _debian(packages: tuple[str, ...], sources: AptSources, *, python: bool = False) -> LayerRecipe:

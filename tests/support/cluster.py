@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -23,15 +24,24 @@ from infra.embedded.ports import free_ports
 from infra.embedded.postgres import PostgresServer
 from infra.embedded.spawn import PLAIN_ENVIRONMENT, spawn
 
+if TYPE_CHECKING:
+    from tests.support.server_containers import ServerContainers
+
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 15.0
+
+
+def in_containers() -> bool:
+    """Whether tests are to run on Kafka and PostgreSQL in containers."""
+    return os.environ.get("HERMES_TEST_SERVERS") == "containers"
 
 
 class Cluster:
     """`start()`, use `kafka`, `database_url` and `topic_prefix`, `stop()`.
 
     With HERMES_KAFKA or HERMES_DATABASE set, those servers are used, kept apart from everything
-    else there by `topic_prefix` and by a database of our own. Call `start` from the main thread.
+    else there by `topic_prefix` and by a database of our own. With HERMES_TEST_SERVERS=containers
+    both run in containers. Call `start` from the main thread.
     """
 
     def __init__(self) -> None:
@@ -44,10 +54,14 @@ class Cluster:
         self._folder = Path(tempfile.mkdtemp(prefix="hermes-test-cluster-"))
         self._processes: list[tuple[subprocess.Popen[bytes], int]] = []
         self._own_databases: list[tuple[str, str]] = []
+        self._containers: ServerContainers | None = None
 
     def start(self) -> None:
         """Start what the environment does not name; returns when both serve (about 2 s)."""
         try:
+            if in_containers():
+                self._start_containers()
+                return
             if not self.database_url:
                 self._start_postgres()
             else:
@@ -68,9 +82,11 @@ class Cluster:
 
     def stop(self) -> None:
         """End the servers and remove the folder; take away what was left on foreign servers."""
-        if os.environ.get("HERMES_KAFKA"):
+        if self._containers:
+            self._containers.stop()
+        elif os.environ.get("HERMES_KAFKA"):
             asyncio.run(_delete_topics(self.kafka, self.topic_prefix))
-        if os.environ.get("HERMES_DATABASE"):
+        if os.environ.get("HERMES_DATABASE") and not self._containers:
             for server, name in self._own_databases:
                 asyncio.run(_execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
         for process, stop_signal in reversed(self._processes):
@@ -82,6 +98,15 @@ class Cluster:
                 process.wait()
         self._processes.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start_containers(self) -> None:
+        # Imported here: most test runs have no use for what speaks to engines.
+        from tests.support.server_containers import ServerContainers  # noqa: PLC0415
+
+        self._containers = ServerContainers()
+        self._containers.start()
+        self.kafka = self._containers.kafka
+        self.database_url = self._containers.database_url
 
     def _start_kafka(self) -> None:
         ensure_class_archive()
