@@ -128,12 +128,11 @@ class LogWriter:
     ) -> asyncio.Future[Any]:
         """Hand a record over, in order; the future resolves when the broker acknowledged it."""
         try:
-            future: asyncio.Future[Any] = await asyncio.wait_for(
-                self._producer.send(
+            # Without a task of its own, so that what is sent in a row becomes one request.
+            async with asyncio.timeout(self.timeout):
+                future: asyncio.Future[Any] = await self._producer.send(
                     topic, value, key=key.encode(), partition=partition, headers=headers or []
-                ),
-                self.timeout,
-            )
+                )
         except (TimeoutError, KafkaError) as error:
             raise LogUnavailable(f"{topic} took no record: {error!r}") from None
         future.add_done_callback(self._judge)

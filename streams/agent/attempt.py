@@ -1,7 +1,8 @@
 """One attempt, from `scheduled` to `finished`: prepare beside the claim, go, pump, judge, report.
 
-The sandbox is set up while the claim is on its way; the program starts only when the fold has
-accepted the claim. Every way out closes the sandbox, and everything but a fencing ends in an event.
+The sandbox is set up while the claim is on its way, unless one has waited for it; the program
+starts only when the fold has accepted the claim. Every way out closes the sandbox, and everything
+but a fencing ends in an event.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Attempt:
         self._preparing: asyncio.Future[Prepared] | None = None
         self._prepared: Prepared | None = None
         self._running = False
+        self._start_is_told = False
         self._stop: Stop | None = None
         self._halted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._kills: set[asyncio.Future[None]] = set()
@@ -118,6 +120,8 @@ class Attempt:
                 await _settle(preparing)
 
     async def _claim_and_run(self, preparing: asyncio.Future[Prepared]) -> None:
+        await asyncio.sleep(0)  # by then a sandbox that has waited is ready
+        is_ready = self._stop is None and _is_ready(preparing)
         await self._append(
             ev.ExecutionClaimed(
                 execution_id=self._execution.id,
@@ -126,6 +130,9 @@ class Attempt:
                 incarnation=self._host.incarnation,
             )
         )
+        if is_ready:
+            # In the claim's own request; where that is not accepted, neither is this.
+            await self._tell_start()
         if not await self._claimed:
             return
         await asyncio.wait({preparing})
@@ -167,18 +174,29 @@ class Attempt:
         if self._lease is not None:
             await self._lease.fail(reason)
 
-    async def _execute(self, prepared: Prepared) -> None:
-        execution, host = self._execution, self._host
-        partition = partition_of(execution.id, len(host.output_ends))
+    async def _tell_start(self) -> None:
+        if self._start_is_told:
+            return
+        self._start_is_told = True
+        partition = self._output_partition
         await self._append(
             ev.ExecutionStarted(
-                execution_id=execution.id,
+                execution_id=self._execution.id,
                 attempt=self.number,
-                agent=host.settings.agent,
+                agent=self._host.settings.agent,
                 output_partition=partition,
                 output_offset=self._output_start(partition),
             )
         )
+
+    @property
+    def _output_partition(self) -> int:
+        return partition_of(self._execution.id, len(self._host.output_ends))
+
+    async def _execute(self, prepared: Prepared) -> None:
+        execution, host = self._execution, self._host
+        partition = self._output_partition
+        await self._tell_start()
         pump = OutputPump(
             execution_id=execution.id,
             attempt=self.number,
@@ -354,6 +372,10 @@ def _sentence(error: HermesError) -> str:
 def _log_failure(sent: asyncio.Future[object]) -> None:
     if not sent.cancelled() and sent.exception() is not None:
         log.error("an event was not appended: %r", sent.exception())
+
+
+def _is_ready(preparing: asyncio.Future[Prepared]) -> bool:
+    return preparing.done() and not preparing.cancelled() and preparing.exception() is None
 
 
 async def _settle(task: asyncio.Future[Any]) -> None:

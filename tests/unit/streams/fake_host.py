@@ -93,8 +93,11 @@ class FakeSandbox:
         self.error: Exception | None = None
         self.may_prepare = asyncio.Event()
         self.may_prepare.set()
+        self.is_warm = False
 
     async def prepare(self, spec: SandboxSpec) -> FakePrepared:
+        if not self.is_warm:
+            await asyncio.sleep(0)
         await self.may_prepare.wait()
         if self.error is not None:
             raise self.error

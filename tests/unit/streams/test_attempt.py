@@ -97,6 +97,44 @@ async def test_nothing_runs_before_the_log_has_accepted_the_claim(parts: FakeHos
     assert parts.events.kinds == ["claimed"]
 
 
+async def test_with_a_warm_sandbox_the_start_is_told_with_the_claim_and_made_after_it(
+    parts: FakeHost,
+) -> None:
+    parts.sandbox.is_warm = True
+    async with attempting(parts) as (attempt, _):
+        await until(lambda: len(parts.events.sent) == 2)
+        await asyncio.sleep(0.05)
+        assert parts.sandbox.prepared is not None
+        assert not parts.sandbox.prepared.went
+        (await running(parts, attempt)).end()
+    assert parts.events.kinds == ["claimed", "started", "finished"]
+
+
+@pytest.mark.parametrize("halt", ["fence", "shut_down"])
+async def test_a_start_told_with_a_claim_that_is_not_accepted_is_none(
+    parts: FakeHost, halt: str
+) -> None:
+    parts.sandbox.is_warm = True
+    async with attempting(parts) as (attempt, _):
+        await until(lambda: len(parts.events.sent) == 2)
+        getattr(attempt, halt)()
+    assert parts.sandbox.prepared is not None
+    assert not parts.sandbox.prepared.went
+    assert parts.events.kinds == ["claimed", "started"]
+
+
+async def test_a_start_that_was_told_may_still_be_cancelled(parts: FakeHost) -> None:
+    parts.sandbox.is_warm = True
+    async with attempting(parts) as (attempt, _):
+        await until(lambda: len(parts.events.sent) == 2)
+        attempt.cancel()
+        attempt.claim_accepted()
+    assert parts.sandbox.prepared is not None
+    assert not parts.sandbox.prepared.went
+    assert parts.events.kinds == ["claimed", "started", "finished"]
+    assert parts.events.events[-1][1]["outcome"] == "cancelled"
+
+
 @pytest.mark.parametrize(
     ("ended", "outcome"),
     [
