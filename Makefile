@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup demo test unit lint chaos bench lock clean
+.PHONY: help setup demo test unit lint chaos abuse bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ demo: setup ## Start Hermes and watch it do its main job (leaves only .demo/)
 	@$(PYTHON) -m examples.demo
 
 test: setup lint ## Pass all the tests
-	@$(PYTEST) tests/unit tests/contract tests/integration tests/acceptance tests/chaos
+	@$(PYTEST) tests/unit tests/contract tests/integration tests/acceptance tests/abuse tests/chaos
 
 unit: setup ## Pass the fast tests alone
 	@$(PYTEST) tests/unit
@@ -30,6 +30,9 @@ lint: setup ## Check style, types and the direction of imports
 
 chaos: setup ## Run 1,000 executions while everything is killed in turn
 	@HERMES_CHAOS_EXECUTIONS=1000 $(PYTEST) -s tests/chaos
+
+abuse: setup ## Attack both sandboxes and print the table
+	@$(PYTHON) -m tests.abuse
 
 bench: setup ## Measure Hermes beside plain exec and bare bubblewrap, in one run
 	@$(PYTHON) -m tests.bench
