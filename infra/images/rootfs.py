@@ -63,7 +63,9 @@ async def install_rootfs(folder: Path, packages: Iterable[str], sources: AptSour
         raise ImageFailed("only root can make images: their files belong to several users")
     # mmdebstrap mounts /proc and /sys into the folder: in a namespace of its own, so that whatever
     # becomes of it nothing is mounted there afterwards, when the folder is removed.
-    enclosed = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    # None of it outlives us, however we end.
+    mortal = ["setpriv", "--pdeathsig", "KILL"]
+    enclosed = [*mortal, "unshare", "--mount", "--pid", "--fork", "--kill-child"]
     try:
         await _run([*enclosed, *_command(folder, packages, sources)])
         await in_thread(_finish, folder)
