@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup demo test unit lint chaos abuse bench lock clean
+.PHONY: help setup demo test unit lint chaos abuse gpu bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ chaos: setup ## Run 1,000 executions while everything is killed in turn
 
 abuse: setup ## Attack both sandboxes and print the table
 	@$(PYTHON) -m tests.abuse
+
+gpu: setup ## Try out a real GPU, where there is one
+	@$(PYTEST) -s tests/gpu
 
 bench: setup ## Measure Hermes beside plain exec and bare bubblewrap, in one run
 	@$(PYTHON) -m tests.bench
