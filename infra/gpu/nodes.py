@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+import subprocess
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 #: Devices that every CUDA program needs beside its GPU's own.
 SHARED_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
+_UVM = Path(SHARED_DEVICES[1])
 _CAPABILITIES = Path("/proc/driver/nvidia/capabilities")
+
+
+def make_shared_nodes(tool: str = "nvidia-modprobe", uvm: Path = _UVM) -> None:
+    """Load the driver's module for unified memory, without which no CUDA program starts.
+
+    A host that has booted loads it when a CUDA program first asks, which one in a sandbox cannot.
+    Without success that is said in the log.
+    """
+    if uvm.exists():
+        return
+    found = shutil.which(tool)
+    said = f"there is no {tool}"
+    if found is not None:
+        try:
+            done = subprocess.run(
+                [found, "-c0", "-u"], capture_output=True, timeout=60, check=False
+            )
+            said = f"{tool} ended with {done.returncode}: {done.stderr.decode(errors='replace')}"
+        except (OSError, subprocess.SubprocessError) as error:
+            said = str(error)
+    if not uvm.exists():
+        log.error("CUDA programs will not start, %s is missing; %s", uvm, said.strip())
 
 
 def gpu_nodes(minor: int) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import pynvml
 
 from hermes.domain.resources import GIB, MIB, Gpu
 from infra.gpu.model import GpuCondition, GpuFault, GpuReading, HostGpu, NoDriver, Xid
-from infra.gpu.nodes import gpu_nodes, mig_nodes
+from infra.gpu.nodes import gpu_nodes, make_shared_nodes, mig_nodes
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,8 @@ class Nvml:
         with _faults("the driver"):
             driver = _text(pynvml.nvmlSystemGetDriverVersion())
             count = pynvml.nvmlDeviceGetCount()
+        if count:
+            make_shared_nodes()
         for index in range(count):
             # One broken GPU does not take the others with it.
             try:

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from infra.gpu import GpuBusy, GpuCondition, GpuLibrary, GpuReading, HostGpu, Xid, lock
 from infra.gpu.calls import GpuThread
@@ -48,6 +49,11 @@ class _Kept:
         self.last_xid: float | None = None
         self.faults = 0
         self.not_before = 0.0
+
+    def missing_node(self) -> str | None:
+        """Why no program can open it, if so."""
+        missing = [node for node in self.gpu.devices if not Path(node).exists()]
+        return f"{missing[0]} is missing" if missing else None
 
 
 class GpuLease:
@@ -156,7 +162,7 @@ class GpuKeeper:
             if kept.reason is not None:
                 raise GpuUnavailable(f"GPU {kept.uuid} is out of service: {kept.reason}")
             try:
-                return lock(kept.uuid)
+                descriptor = lock(kept.uuid)
             except GpuBusy:
                 if time.monotonic() < deadline:
                     await asyncio.sleep(_LOCK_LOOK)
@@ -164,6 +170,12 @@ class GpuKeeper:
                 reason = "another sandbox of this host holds it"
             except OSError as error:
                 reason = f"it cannot be locked: {error}"
+            else:
+                missing = kept.missing_node()
+                if missing is None:
+                    return descriptor
+                os.close(descriptor)
+                reason = missing
             await self._drain(kept, reason)
             raise GpuUnavailable(f"GPU {kept.uuid}: {reason}")
 
@@ -264,6 +276,8 @@ class GpuKeeper:
         # What is out of service already is judged by what is wrong now, not by what was.
         before = kept.uncorrected if kept.reason is None else None
         finding = await examine(partial(self._ask, kept), before=before, linger=linger)
+        if finding.reason is None and (missing := kept.missing_node()) is not None:
+            return Finding(missing)
         if kept.uncorrected is None and finding.reason is None:
             kept.uncorrected = finding.uncorrected
         return finding

@@ -12,7 +12,7 @@ import pytest
 from hermes.domain.ids import new_id
 from hermes.domain.resources import GIB, Gpu
 from infra.gpu import GpuBusy, HostGpu, Xid, lock
-from infra.gpu.nodes import gpu_nodes, mig_nodes
+from infra.gpu.nodes import gpu_nodes, make_shared_nodes, mig_nodes
 
 
 def test_a_gpu_is_free_when_the_last_copy_of_its_lock_is_closed() -> None:
@@ -49,6 +49,23 @@ def test_a_mig_slice_has_the_nodes_that_open_it_and_no_other(tmp_path: Path) -> 
     (slice_ / "access").write_text("nothing\n")
     with pytest.raises(ValueError, match="names no device"):
         mig_nodes(3, 7, 0, tmp_path)
+
+
+def test_the_module_that_cuda_needs_is_loaded_once(tmp_path: Path) -> None:
+    uvm, tool = tmp_path / "nvidia-uvm", tmp_path / "modprobe"
+    tool.write_text(f"#!/bin/sh\necho $* >> {tmp_path}/asked; touch {uvm}\n")
+    tool.chmod(0o755)
+    make_shared_nodes(str(tool), uvm)
+    make_shared_nodes(str(tool), uvm)
+    assert (tmp_path / "asked").read_text() == "-c0 -u\n"
+
+
+def test_without_that_module_the_log_says_that_cuda_will_not_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_shared_nodes("no-such-modprobe", tmp_path / "nvidia-uvm")
+    assert "CUDA programs will not start" in caplog.text
+    assert "there is no no-such-modprobe" in caplog.text
 
 
 def test_a_whole_gpu_has_its_own_node_first() -> None:

@@ -15,6 +15,7 @@ import pytest
 from hermes.domain.resources import GIB, Gpu
 from infra.gpu import GpuCondition, GpuFault, GpuReading, NoDriver, NoGpus, Nvml, Xid, open_library
 from infra.gpu import nvml as module
+from infra.gpu.nodes import mig_nodes
 
 SOURCE = Path(__file__).parents[2] / "support" / "fake_libnvml.c"
 Setting = Callable[..., None]
@@ -44,9 +45,8 @@ def fake(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settin
         file = capabilities / "gpu0" / "mig" / access
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"DeviceFileMinor: {number}\n")
-    monkeypatch.setattr(
-        module, "mig_nodes", lambda *which: module_nodes(*which, capabilities=capabilities)
-    )
+    monkeypatch.setattr(module, "make_shared_nodes", lambda: None)
+    monkeypatch.setattr(module, "mig_nodes", nodes_by(capabilities))
 
     def setting(**values: int) -> None:
         for name, value in values.items():
@@ -56,7 +56,9 @@ def fake(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settin
     return setting
 
 
-module_nodes = module.mig_nodes
+def nodes_by(capabilities: Path) -> Callable[[int, int, int], tuple[str, ...]]:
+    """The device nodes of slices, as this folder names them and not the driver's."""
+    return lambda minor, instance, compute: mig_nodes(minor, instance, compute, capabilities)
 
 
 def test_a_card_in_mig_mode_offers_its_slices_and_not_itself(fake: Setting) -> None:
@@ -92,9 +94,7 @@ def test_a_profile_that_the_name_does_not_tell_is_made_of_the_shape(fake: Settin
 def test_a_slice_whose_nodes_are_not_known_is_left_out_loudly(
     fake: Setting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(
-        module, "mig_nodes", lambda *which: module_nodes(*which, capabilities=Path("/nowhere"))
-    )
+    monkeypatch.setattr(module, "mig_nodes", nodes_by(Path("/nowhere")))
     assert set(Nvml().inventory()) == {"GPU-whole"}
     assert "MIG-slice is left out" in caplog.text
 

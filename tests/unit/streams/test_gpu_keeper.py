@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hermes.domain.ids import new_id
@@ -253,6 +254,25 @@ async def test_what_the_log_has_lost_is_said_again(kept: Kept) -> None:
         await until(lambda: kept.first in kept.reports.state)
         kept.reports.state.clear()
         await until(lambda: kept.first in kept.reports.state)
+
+
+async def test_a_gpu_whose_device_is_missing_is_out_of_service_until_it_is_there(
+    kept: Kept, tmp_path: Path
+) -> None:
+    node = tmp_path / "nvidia0"
+    gpus = kept.library.inventory()
+    gpus[kept.first] = msgspec.structs.replace(gpus[kept.first], devices=(str(node),))
+    keeper = kept.keeper = GpuKeeper(kept.library, gpus, kept.reports, 0.1)
+    with pytest.raises(GpuUnavailable, match="nvidia0 is missing"):
+        await keeper.lease([kept.first])
+    async with watched(kept):
+        await asyncio.sleep(0.3)
+        assert keeper.drained == {kept.first: f"{node} is missing"}
+        node.touch()
+        await until(lambda: keeper.drained == {})
+    lease = await keeper.lease([kept.first])
+    assert lease.devices == (str(node),)
+    await lease.close()
 
 
 async def test_a_lease_measures_its_gpus(kept: Kept) -> None:
