@@ -10,6 +10,9 @@ from cli import exit_codes
 from cli.options import Noun
 from cli.session import Session
 
+#: Seconds: the server reads some 30,000 events of the log in one.
+_PATIENCE = 900.0
+
 app = Noun("audit", "Prove from the log what must hold.")
 
 
@@ -26,7 +29,8 @@ def gpus(
     from cli.audit_tables import show_gpu_audit  # noqa: PLC0415
 
     query = [("pool", pool)] if pool is not None else []
-    found: dict[str, Any] = session.client.get("/v1/audit/gpus", query).json()
+    answer = session.client.request("GET", "/v1/audit/gpus", query=query, timeout=_PATIENCE)
+    found: dict[str, Any] = answer.json()
     if session.json:
         session.out.document(found)
     else:

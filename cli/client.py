@@ -126,11 +126,10 @@ class Client:
         query: Query = (),
         body: bytes | IO[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout: float = REQUEST_TIMEOUT,
     ) -> Reply:
         """One request, whole. Raises Problem for an error answer or an unreachable server."""
-        stream = self.stream(
-            method, path, query=query, body=body, headers=headers, timeout=REQUEST_TIMEOUT
-        )
+        stream = self.stream(method, path, query=query, body=body, headers=headers, timeout=timeout)
         try:
             content = b"".join(stream.chunks())
         except ConnectionLost as error:
