@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiodocker
@@ -27,7 +27,8 @@ from infra.toolchain.model import Toolchain, ToolchainMissing
 #: What a program may be told by its image; NVIDIA_… and the like are for the engine.
 _TOLD_BUILDS = ("PATH", "CUDA_HOME", "CUDA_PATH", "LIBRARY_PATH")
 _TOLD_RUNS = ("LD_LIBRARY_PATH",)
-_AGE = 5.0  # seconds that an answer holds: every run needs one, and the engine is slow to list
+#: Seconds that an answer holds: every run needs one, and the engine is slow to list.
+AGE = 5.0
 
 
 class ImageToolchains:
@@ -39,7 +40,12 @@ class ImageToolchains:
 
     in_images = True
 
-    def __init__(self, client: aiodocker.Docker, overrides: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        client: aiodocker.Docker,
+        overrides: Mapping[str, str] = {},
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if unknown := sorted(set(overrides) - set(RECIPES)):
             raise InvalidConfig(
                 f"there is no toolchain image {unknown[0]!r}; there are {', '.join(RECIPES)}"
@@ -47,6 +53,7 @@ class ImageToolchains:
         self._client = client
         self._overrides = dict(overrides)
         self._pulling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._clock = clock
         self._known: dict[str, tuple[float, Toolchain]] = {}
 
     async def require(self, language: str) -> Toolchain:
@@ -54,8 +61,8 @@ class ImageToolchains:
 
         May take as long as the engine pulls, where another image is named; else milliseconds.
         """
-        now = time.monotonic()
-        if language in self._known and now - self._known[language][0] < _AGE:
+        now = self._clock()
+        if language in self._known and now - self._known[language][0] < AGE:
             return self._known[language][1]
         toolchain = await self._look(language)
         self._known[language] = now, toolchain

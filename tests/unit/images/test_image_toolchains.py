@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hermes.errors import InvalidConfig
-from infra.toolchain.images import ImageToolchains
+from infra.toolchain.images import AGE, ImageToolchains
 from infra.toolchain.model import ToolchainMissing
 from tests.support.fake_image_engine import FakeImageEngine
 
@@ -26,8 +26,10 @@ def engine() -> FakeImageEngine:
     return FakeImageEngine()
 
 
-def toolchains(engine: FakeImageEngine, overrides: dict[str, str] | None = None) -> ImageToolchains:
-    return ImageToolchains(engine, overrides or {})  # type: ignore[arg-type]
+def toolchains(
+    engine: FakeImageEngine, overrides: dict[str, str] | None = None, **more: Any
+) -> ImageToolchains:
+    return ImageToolchains(engine, overrides or {}, **more)  # type: ignore[arg-type]
 
 
 def have(engine: FakeImageEngine, name: str, identity: str, **labels: Any) -> None:
@@ -61,11 +63,15 @@ async def test_a_missing_image_is_reported_with_the_command_that_builds_it(
 async def test_an_image_rebuilt_or_removed_meanwhile_is_noticed(engine: FakeImageEngine) -> None:
     have(engine, "cpp", "sha256:build")
     have(engine, "runtime", "sha256:run")
-    looking = toolchains(engine)
+    now = [0.0]
+    looking = toolchains(engine, clock=lambda: now[0])
     await looking.require("cpp")
     have(engine, "cpp", "sha256:newer")
+    assert (await looking.require("cpp")).build_image == "sha256:build"  # not asked every time
+    now[0] += AGE
     assert (await looking.require("cpp")).build_image == "sha256:newer"
     await engine.delete("sha256:run")
+    now[0] += AGE
     with pytest.raises(ToolchainMissing):
         await looking.require("cpp")
 
