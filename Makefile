@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup demo test unit lint chaos abuse gpu bench lock clean
+.PHONY: help setup demo test test-containers unit lint chaos abuse gpu bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ lint: setup ## Check style, types and the direction of imports
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
+
+test-containers: setup ## Pass the tests on Kafka and PostgreSQL in containers, and on three brokers
+	@HERMES_TEST_SERVERS=containers $(PYTEST) tests/integration/log tests/integration/projections \
+	  tests/integration/server tests/integration/streams tests/acceptance/test_main_job.py tests/containers
 
 chaos: setup ## Run 1,000 executions while everything is killed in turn
 	@HERMES_CHAOS_EXECUTIONS=1000 $(PYTEST) -s tests/chaos

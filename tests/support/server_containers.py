@@ -67,9 +67,7 @@ class ServerContainers:
             kafka_port, postgres_port = free_ports(2)
             self._start_kafka(images["kafka"], kafka_port)
             self._start_postgres(images["postgres"], postgres_port)
-            node = embedded_kafka.KafkaNode(folder=Path(), port=kafka_port, controller_port=0)
-            self._wait_for(node.is_ready)
-            self._wait_for(lambda: asyncio.run(_lets_in(self.database_url)))
+            self.wait()
         except BaseException:
             self.stop()
             raise
@@ -79,6 +77,13 @@ class ServerContainers:
         for container in self._running:
             container.stop(force=True, delete_volume=True)
         self._running.clear()
+
+    def wait(self) -> None:
+        """Until both serve."""
+        port = int(self.kafka.rpartition(":")[2])
+        node = embedded_kafka.KafkaNode(folder=Path(), port=port, controller_port=0)
+        self._wait_for(node.is_ready)
+        self._wait_for(lambda: asyncio.run(_lets_in(self.database_url)))
 
     def ids(self) -> list[str]:
         """The engine's ids of both containers."""

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
@@ -22,10 +22,17 @@ PASSWORD = "correct horse battery staple"
 UP_TIMEOUT = 120.0
 
 
+class Reachable(Protocol):
+    """What users need to know of a Hermes."""
+
+    environment: dict[str, str]
+    url: str
+
+
 class User:
     """A user with a client file of their own."""
 
-    def __init__(self, system: System, name: str, folder: Path) -> None:
+    def __init__(self, system: Reachable, name: str, folder: Path) -> None:
         self.name = name
         self.environment = {
             **system.environment,

@@ -7,9 +7,8 @@ if [ -n "${PGPASSWORD_FILE:-}" ]; then
   export PGPASSWORD
 fi
 if [ "$1" = streams.agent ]; then
-  # Engines cover parts of /proc. Then no sandbox could have a /proc of its own, unless the container
-  # shows a whole one somewhere; this one ends with the container and shows its processes alone.
-  mkdir -p /run/proc
-  mount -t proc proc /run/proc
+  # Engines cover and lock parts of /proc, and then no sandbox can have one of its own. This one shows
+  # the container's processes alone and ends with it.
+  mount -t proc proc /proc
 fi
 exec python3 -P -m "$@"
