@@ -12,7 +12,7 @@ from pathlib import Path
 from infra.sandbox.port import SandboxError
 
 _FIRST = 210_001
-_BLOCK = 256
+_BLOCK = 1024
 _BLOCKS = 64
 
 

@@ -22,6 +22,9 @@ from infra.toolchain.model import ToolchainMissing, Toolchains
 
 log = logging.getLogger(__name__)
 
+# An agent has 1024 user ids for its sandboxes; those that wait leave enough for those that run.
+MOST_WARM = 512
+
 
 class Enclosure:
     """`name` is that of the sandbox, as agents list it. `close` it when all attempts have ended."""
@@ -92,7 +95,7 @@ async def _in_containers(settings: Settings, keep: Lease) -> Enclosure:
 
 async def _open(inner: Sandbox, settings: Settings, keep: Lease) -> WarmSandboxes:
     budget = settings.warm if settings.warm is not None else os.cpu_count() or 1
-    sandbox = WarmSandboxes(inner, budget, keep)
+    sandbox = WarmSandboxes(inner, min(budget, MOST_WARM), keep)
     await sandbox.open()
     await sandbox.reap(())
     return sandbox

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -10,15 +11,21 @@ from collections.abc import Collection, Iterator
 
 import pytest
 
+from infra.engine import connect
+from tests.support.engine import need_engine
 from tests.support.sandboxes import CONTROL_GROUPS
 from tests.support.system import ROOT, System, User
+from tests.support.toolchain_images import toolchain_images
 
 FUNCTIONS = ROOT / "examples" / "functions"
 
 
-@pytest.fixture(scope="module")
-def warm_system() -> Iterator[System]:
-    system = System({"HERMES_WARM": "2"})
+@pytest.fixture(scope="module", params=["bubblewrap", "docker"])
+def warm_system(request: pytest.FixtureRequest) -> Iterator[System]:
+    if request.param == "docker":
+        need_engine()
+        toolchain_images()
+    system = System({"HERMES_SANDBOX": request.param, "HERMES_WARM": "2"})
     try:
         system.start()
         yield system
@@ -36,12 +43,22 @@ def alice(warm_system: System) -> User:
 def waiting(system: System) -> set[str]:
     """Names of the sandboxes of this Hermes that wait, or that have waited and run now."""
     owner = hashlib.sha256(str(system.home).encode()).hexdigest()[:12]
-    return {
+    names = {
         name
         for folder, names, _ in os.walk(CONTROL_GROUPS)
         if folder.endswith(f"-{owner}")
         for name in names
-        if name.startswith("warm-")
+    }
+    if system.environment["HERMES_SANDBOX"] == "docker":
+        names |= asyncio.run(_containers(owner))
+    return {name for name in names if name.startswith("warm-")}
+
+
+async def _containers(owner: str) -> set[str]:
+    async with await connect() as client:
+        labels = [one._container["Labels"] for one in await client.containers.list(all=True)]
+    return {
+        one["hermes.name"] for one in labels if one.get("hermes.owner", "").endswith(f"-{owner}")
     }
 
 
