@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
+
+import aiodocker
 
 from infra.engine import connect
 
@@ -12,5 +15,9 @@ async def containers_of(owner: str) -> dict[str, dict[str, Any]]:
     """Of every container of a sandbox owner, whatever its state: its inspection, by its name."""
     async with await connect() as client:
         filters = json.dumps({"label": [f"hermes.owner={owner}"]})
-        found = await client.containers.list(all=True, filters=filters)
-        return {one["Names"][0].lstrip("/"): await one.show() for one in found}
+        seen = {}
+        for one in await client.containers.list(all=True, filters=filters):
+            with contextlib.suppress(aiodocker.DockerError):  # it went meanwhile
+                inspected = await one.show()
+                seen[inspected["Name"].lstrip("/")] = inspected
+        return seen

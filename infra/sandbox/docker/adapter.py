@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import aiodocker
@@ -22,6 +23,7 @@ from infra.sandbox import promises
 from infra.sandbox.docker import group, host
 from infra.sandbox.docker.compile_in_image import compile_in_image
 from infra.sandbox.docker.containers import Containers, Start
+from infra.sandbox.docker.function_images import FunctionImages
 from infra.sandbox.docker.guard_program import guard_program
 from infra.sandbox.docker.places import Places, StateFolder
 from infra.sandbox.docker.profile import Host, Shown, container_config
@@ -35,13 +37,16 @@ _STATE = Path("/run/hermes-sandbox")
 _START_PATIENCE = 30.0  # seconds until "ready", with what is asked again; usually a tenth of one
 _LEAVING_PATIENCE = 5.0  # seconds that closing waits for an engine which does not answer
 _REAPING_PATIENCE = 60.0
+_PACKAGING_PATIENCE = 60.0
+_FUNCTION_BYTES = 4 << 30
 
 
 class DockerSandbox:
     """Implements `Sandbox`. `owner` is the agent's id: two agents on one host differ in it.
 
     The images are for specs without one of their own. `runtime` is the engine's name for another
-    than its default, such as runsc.
+    than its default, such as runsc. Functions whose artifact is named are packaged as images, which
+    take up to `function_bytes` of the engine's disk; others are shown from their folder.
     """
 
     def __init__(
@@ -51,10 +56,13 @@ class DockerSandbox:
         runtime: str | None = None,
         run_image: str | None = None,
         build_image: str | None = None,
+        function_bytes: int = _FUNCTION_BYTES,
     ) -> None:
         self._owner = owner
         self._runtime = runtime
         self._images = {"run": run_image, "build": build_image}
+        self._function_bytes = function_bytes
+        self._functions: FunctionImages | None = None
         self._guard = Guard()
         self._program = Path()
         self._host: Host | None = None
@@ -71,6 +79,7 @@ class DockerSandbox:
             self._client = await engine.connect()
             self._host = await host.look_at(self._client, self._owner, self._runtime)
             self._containers = Containers(self._client, self._owner)
+            self._functions = FunctionImages(self._client, self._owner, self._function_bytes)
             self._program = await guard_program(
                 compile_in_image(self._client, self._images["build"])
             )
@@ -85,12 +94,37 @@ class DockerSandbox:
 
     async def prepare(self, spec: SandboxSpec) -> DockerRun:
         """See `Sandbox`."""
-        if self._containers is None or self._users is None or self._host is None:
-            raise SandboxError("the sandboxes are not open")
         image = spec.image or self._images[spec.kind]
         if image is None:
             raise SandboxError(f"there is no image for a {spec.kind}")
-        places = Places(spec, self._state, self._users)
+        if spec.kind == "build" or spec.artifact is None:
+            return await self._prepare(spec, image, None)
+        if self._functions is None:
+            raise SandboxError("the sandboxes are not open")
+        packaged = await self._package(self._functions, image, spec.artifact, spec.function_dir)
+        return await self._prepare(spec, packaged, partial(self._functions.release, packaged))
+
+    async def _package(
+        self, functions: FunctionImages, base: str, artifact: str, folder: Path
+    ) -> str:
+        try:
+            async with asyncio.timeout(_PACKAGING_PATIENCE):
+                return await functions.hold(base, artifact, folder)
+        except TimeoutError:
+            raise SandboxError("the engine does not take the function as an image") from None
+
+    async def _prepare(
+        self, spec: SandboxSpec, image: str, let_go: Callable[[], Awaitable[None]] | None
+    ) -> DockerRun:
+        """`let_go` is called once no container needs the image; None: it does not hold /fn."""
+        if self._containers is None or self._users is None or self._host is None:
+            raise SandboxError("the sandboxes are not open")
+        try:
+            places = Places(spec, self._state, self._users)
+        except SandboxError:
+            if let_go is not None:
+                await let_go()
+            raise
         start = Start(spec.name)
         config = container_config(
             spec,
@@ -101,7 +135,7 @@ class DockerSandbox:
                 guard=self._program,
                 channel=places.folder,
                 etc=places.etc,
-                function=spec.function_dir,
+                function=spec.function_dir if let_go is None else None,
             ),
             host=self._host,
         )
@@ -109,7 +143,7 @@ class DockerSandbox:
 
         def release() -> None:
             places.release()
-            containers.discard(start)
+            containers.discard(start, let_go)
 
         try:
             containers.launch(start, config)
@@ -162,6 +196,8 @@ class DockerSandbox:
         """See `Sandbox`. What never left the engine's "created" is among it."""
         if self._containers is None:
             return []
+        assert self._functions is not None
+        await self._functions.reap()
         known = set(known_names)
         await self._containers.settle(_LEAVING_PATIENCE)
         found = await self._containers.names()
@@ -211,3 +247,4 @@ async def _until_ready(start: Start, places: Places) -> int:
         raise SandboxError(f"cannot talk to a container: {error}") from error
     finally:
         ready.cancel()
+        await asyncio.wait({ready})  # it lets go of the socket, which may be closed next

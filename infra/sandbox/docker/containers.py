@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiodocker
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 _PAUSES = (0.1, 0.3, 1.0, None)  # seconds between tries; None: that was the last
 _PATIENCE = 15.0  # seconds for one answer; an engine under load takes a few
 _SOON, _LONGEST_PAUSE = 0.025, 5.0
+_BY_ITSELF = 0.2  # seconds in which the engine removes a container that has ended
 _LATE_LOOKS = (0.5, 2.0, 5.0)
 _REFUSALS = (400, 404)  # what is no use asking again for
 # Said at start by engines without the runtime for GPUs, or by that runtime.
@@ -65,8 +67,11 @@ class Containers:
         return start.task
 
     async def _launch(self, start: Start, config: dict[str, Any]) -> None:
-        await self._create(start, config)
-        await self._start(start)
+        try:
+            await self._create(start, config)
+            await self._start(start)
+        except _FAULTS as fault:
+            raise _error("say what became of a container", fault) from fault
 
     async def _create(self, start: Start, config: dict[str, Any]) -> None:
         for pause in _PAUSES:
@@ -101,18 +106,24 @@ class Containers:
                     raise _error("start a container", fault) from fault
             await asyncio.sleep(pause)
 
-    def discard(self, start: Start) -> None:
-        """Have it removed, however far it got; does not wait."""
-        task = asyncio.get_running_loop().create_task(self._discard(start))
+    def discard(self, start: Start, then: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Have it removed, however far it got, and `then` called; does not wait."""
+        task = asyncio.get_running_loop().create_task(self._discard(start, then))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    async def _discard(self, start: Start) -> None:
+    async def _discard(self, start: Start, then: Callable[[], Awaitable[None]] | None) -> None:
         start.abandoned = True
         if start.task is not None:
             await asyncio.wait({start.task})
-            if not start.task.cancelled():
-                start.task.exception()  # told already to who waited for it
+            # Else told already to who waited for it.
+            if not start.task.cancelled() and start.task.exception() is None:
+                await asyncio.sleep(_BY_ITSELF)
+        await self._see_it_gone(start)
+        if then is not None:
+            await then()
+
+    async def _see_it_gone(self, start: Start) -> None:
         # An engine that was stopped may create it after it has said that there is none.
         looks = [*_LATE_LOOKS] if start.unsure else []
         pause = _SOON
