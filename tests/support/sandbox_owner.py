@@ -1,8 +1,9 @@
 """An agent in a process of its own, for tests that freeze or kill it.
 
-    python -m tests.support.sandbox_owner OWNER FUNCTIONS TIME [LOCK] -- ARGV...
+    python -m tests.support.sandbox_owner OWNER FUNCTIONS TIME [LOCK [IMAGE [HOW]]] -- ARGV...
 
-Opens the sandboxes, starts one program, prints the process ids of guard and bwrap, and waits.
+Opens the sandboxes (containers if an image is named), starts one program, says so and waits. HOW
+"waiting": the program is never let go.
 """
 
 from __future__ import annotations
@@ -15,18 +16,25 @@ from pathlib import Path
 import msgspec
 
 from infra.sandbox.bubblewrap import BubblewrapSandbox
+from infra.sandbox.docker.adapter import DockerSandbox
+from infra.sandbox.port import Sandbox
 from tests.support.sandboxes import LIMITS, Runner
 
 
-async def own(owner: str, functions: str, time: str, lock: str, argv: list[str]) -> None:
-    sandbox = BubblewrapSandbox(owner)
+async def own(
+    owner: str, functions: str, time: str, lock: str, image: str, how: str, argv: list[str]
+) -> None:
+    sandbox: Sandbox = BubblewrapSandbox(owner)
+    if image:
+        sandbox = DockerSandbox(owner, run_image=image)
     await sandbox.open()
     spec = Runner(sandbox, Path(functions)).spec(
         *argv, stdin=os.open(os.devnull, os.O_RDONLY), held_fds=(int(lock),) if lock else ()
     )
     spec = msgspec.structs.replace(spec, limits=msgspec.structs.replace(LIMITS, time=float(time)))
     prepared = await sandbox.prepare(spec)
-    prepared.go()
+    if how != "waiting":
+        prepared.go()
     print("started", flush=True)
     ended = await prepared.wait()
     print("ended", ended.killed, flush=True)
@@ -36,4 +44,4 @@ async def own(owner: str, functions: str, time: str, lock: str, argv: list[str])
 
 if __name__ == "__main__":
     at = sys.argv.index("--")
-    asyncio.run(own(*[*sys.argv[1:at], "", ""][:4], argv=sys.argv[at + 1 :]))
+    asyncio.run(own(*[*sys.argv[1:at], *[""] * 4][:6], argv=sys.argv[at + 1 :]))

@@ -107,7 +107,7 @@ async def test_what_the_engine_hears_after_it_was_given_up_leaves_no_container(
     with pytest.raises(SandboxError):
         await faulty.sandbox.prepare(faulty.spec("/bin/true", stdin=no_input))
     monkeypatch.undo()
-    # What it would show is gone, so the engine refuses; were it made all the same, it is looked for.
+    # What it would show is gone, so the engine refuses; else it would be found and removed.
     engine.heal()
     await asyncio.sleep(1.0)
     assert engine.asked["POST /containers/create"] > 1
