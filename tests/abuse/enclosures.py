@@ -150,7 +150,7 @@ class PlainContainer:
 
     def __init__(self, functions: Path, run_image: str, build_image: str) -> None:
         self.functions = functions
-        self._run_image, self._build_image = run_image, build_image
+        self.run_image, self.build_image = run_image, build_image
 
     async def start(self, order: Order) -> PlainRun:
         """See `Enclosure`."""
@@ -163,9 +163,9 @@ class PlainContainer:
         ]  # fmt: skip
         if order.sources:
             shutil.copytree(order.sources, work, dirs_exist_ok=True)
-            command += ["-v", f"{work}:/src", "-w", "/src", self._build_image]
+            command += ["-v", f"{work}:/src", "-w", "/src", self.build_image]
         else:
-            command += ["-v", f"{self.functions}:/fn:ro", self._run_image]
+            command += ["-v", f"{self.functions}:/fn:ro", self.run_image]
         return await PlainRun.begin([*command, *order.argv], order, work=work, container=name)
 
 
