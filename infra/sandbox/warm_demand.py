@@ -9,7 +9,7 @@ import msgspec
 
 from infra.sandbox.port import SandboxSpec
 
-BURST = 1.0
+BURST = 5.0
 REMEMBERED = 60.0
 IDLE = 600.0
 # Those that `assign` may change, and those that need another way to be compared.
@@ -31,8 +31,9 @@ def fit(spec: SandboxSpec) -> Hashable | None:
 class Demand:
     """When a function was asked for lately.
 
-    As many shall wait as were asked for within one BURST in the last minute (REMEMBERED), one in
-    any case, none after ten idle minutes (IDLE).
+    As many shall wait as were asked for within five seconds (BURST) in the last minute
+    (REMEMBERED): while runs come in quick succession none is started beforehand. One in any case,
+    none after ten idle minutes (IDLE).
     """
 
     def __init__(self) -> None:
