@@ -14,9 +14,12 @@
  * or SIGSTOP from inside; every other signal is blocked and there is no handler to abuse. It is not
  * dumpable, so its /proc files, descriptors among them, are root's. The channel's descriptor is
  * closed in the child, and the agent has stopped listening on the socket once this has connected.
+ * When memory is short, the kernel takes the program rather than process 1, whose death would leave
+ * nobody to say why.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -77,9 +80,18 @@ static struct order take_order(int started) {
     return order;
 }
 
+/* The last to be spared. The file is ours to write only while we are dumpable. */
+static void offer_oneself(void) {
+    prctl(PR_SET_DUMPABLE, 1);
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    (void)!write(fd, "1000", 4);
+    close(fd);
+}
+
 static void become(char **program, char **environment) {
     sigset_t none;
     close(channel);
+    offer_oneself();
     setsid();
     if (chdir("/work")) _exit(126);
     for (int fd = 0; fd < 3; fd++) dup2(received[fd], fd); /* all are above 2, where ours still are */

@@ -19,6 +19,8 @@ SOCKET = "socket"
 OWNER_LABEL, NAME_LABEL, START_LABEL = "hermes.owner", "hermes.name", "hermes.start"
 
 OURS = 1  # process 1 counts as a process too
+# Before anything of the host's; the program itself has the highest, 1000.
+GUARD_OOM_SCORE = 900
 # runc starts a container with some ten threads inside its control group, so a smaller limit is set
 # when they are gone.
 FEWEST_PROCESSES = 32
@@ -115,7 +117,7 @@ def _host_config(spec: SandboxSpec, user: int, shown: Shown, host: Host) -> dict
         "MemorySwap": limits.memory,  # as much: no swap
         "NanoCpus": int(min(max(limits.cpus, _LEAST_CPUS), host.cpus) * 1_000_000_000),
         "PidsLimit": max(limits.processes + OURS, FEWEST_PROCESSES),
-        "OomScoreAdj": 1000,
+        "OomScoreAdj": GUARD_OOM_SCORE,
         "OomKillDisable": False,
         "Ulimits": [
             _ulimit("core", 0),

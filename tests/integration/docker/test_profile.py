@@ -98,7 +98,7 @@ def test_it_has_no_privileges(live: Live) -> None:
     assert not live.host["Devices"]
     assert not live.host["DeviceRequests"]
     assert not live.host["DeviceCgroupRules"]
-    assert live.host["OomScoreAdj"] == 1000
+    assert live.host["OomScoreAdj"] == 900
 
 
 def test_what_it_uses_is_bounded(live: Live) -> None:
