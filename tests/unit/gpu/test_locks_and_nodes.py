@@ -11,8 +11,13 @@ import pytest
 
 from hermes.domain.ids import new_id
 from hermes.domain.resources import GIB, Gpu
-from infra.gpu import GpuBusy, HostGpu, Xid, lock
+from infra.gpu import GpuBusy, HostGpu, Xid, lock, locks
 from infra.gpu.nodes import gpu_nodes, make_shared_nodes, mig_nodes
+
+
+@pytest.fixture(autouse=True)
+def locks_of_this_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(locks, "_LOCKS", tmp_path)
 
 
 def test_a_gpu_is_free_when_the_last_copy_of_its_lock_is_closed() -> None:

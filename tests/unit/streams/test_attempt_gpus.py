@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hermes.domain.ids import new_id
-from infra.gpu import FakeNvml, lock
+from infra.gpu import FakeNvml, lock, locks
 from infra.sandbox.port import GpuUnavailable, SandboxError
 from streams.agent import gpu_keeper
 from streams.agent.attempt import Attempt
@@ -58,6 +58,7 @@ class GpuHost(FakeHost):
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GpuHost:
     monkeypatch.setattr(gpu_keeper, "_LINGER", 0.1)
+    monkeypatch.setattr(locks, "_LOCKS", tmp_path)
     return GpuHost(tmp_path)
 
 

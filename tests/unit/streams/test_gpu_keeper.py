@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from hermes.domain.ids import new_id
-from infra.gpu import FakeNvml, lock
+from infra.gpu import FakeNvml, lock, locks
 from infra.sandbox.port import GpuUnavailable
 from streams.agent import gpu_keeper
 from streams.agent.gpu_keeper import GpuKeeper
@@ -40,7 +40,8 @@ def kept(tmp_path: Path) -> Kept:
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatience(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(locks, "_LOCKS", tmp_path)
     monkeypatch.setattr(gpu_keeper, "_LINGER", 0.2)
     monkeypatch.setattr(gpu_keeper, "LOCK_PATIENCE", 0.5)
 
