@@ -28,6 +28,7 @@ def compile_in_image(
             "Image": image,
             "Entrypoint": [command[0]],
             "Cmd": list(command[1:]),
+            "User": "0:0",  # the folder is root's
             "NetworkDisabled": True,
             "HostConfig": {
                 "NetworkMode": "none",
