@@ -11,6 +11,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from tests.abuse import matrix
 from tests.abuse.matrix import Cell, Verdict
@@ -26,6 +27,8 @@ async def main(words: list[str]) -> int:
     wrong = print_surprises(verdicts)
     for name, why in lacking.items():
         print(f"SKIPPED: {name}: {why}")
+    if not list(Path("/dev").glob("nvidia[0-9]*")):
+        print("SKIPPED: attacks by a GPU (hog, hang, outside, residue): there is no GPU here")
     for name in matrix.ENCLOSURES:
         mine = [verdict for cell, verdict in verdicts.items() if cell[1] == name]
         stopped = sum(not verdict.through for verdict in mine)
