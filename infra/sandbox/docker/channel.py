@@ -36,9 +36,10 @@ class Channel:
 
     def __init__(self, folder: Path, user: int) -> None:
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._listener = _socket()
+        self._listener: socket.socket | None = None
         self._connection: socket.socket | None = None
         try:
+            self._listener = _socket()
             path = f"/proc/self/fd/{self._folder}/{SOCKET}"  # short, as addresses must be
             self._listener.bind(path)
             os.chmod(path, 0o600)  # noqa: PTH101
@@ -51,6 +52,7 @@ class Channel:
 
     async def ready(self) -> int:
         """Wait until process 1 has said so: its process id. Raises SandboxError, OSError."""
+        assert self._listener is not None
         await _readable(self._listener)
         self._connection, _ = self._listener.accept()
         self._connection.setblocking(False)
@@ -106,8 +108,9 @@ class Channel:
                 socket.send_fds(self._connection, [_ORDER.pack(what, 0, limit)], list(fds))
 
     def _stop_listening(self) -> None:
-        if self._listener.fileno() >= 0:
+        if self._listener is not None:
             self._listener.close()
+            self._listener = None
             with contextlib.suppress(OSError):
                 os.unlink(SOCKET, dir_fd=self._folder)
 

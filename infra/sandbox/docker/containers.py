@@ -164,7 +164,8 @@ class Containers:
 
         Raises SandboxError.
         """
-        filters = json.dumps({"label": [f"{OWNER_LABEL}={self._owner}"]})
+        # Images of functions bear their owner too, and so does what anybody starts from them.
+        filters = json.dumps({"label": [f"{OWNER_LABEL}={self._owner}", START_LABEL]})
         try:
             async with asyncio.timeout(_PATIENCE):
                 found = await self._client.containers.list(all=True, filters=filters)

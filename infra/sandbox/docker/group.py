@@ -26,6 +26,9 @@ def take_over(pid: int, limits: SandboxLimits) -> ControlGroup:
     for folder in group.folders:
         with contextlib.suppress(OSError):
             write(f"{folder}/memory.max_usage_in_bytes", 0)
+        with contextlib.suppress(OSError):
+            # Process 1 is to live and tell; with it the engine would remove the counters.
+            write(f"{folder}/memory.oom.group", 0)
     return group
 
 

@@ -30,12 +30,14 @@ async def look_at(client: aiodocker.Docker, owner: str, runtime: str | None) -> 
         cgroup_version=int(info["CgroupVersion"]),
         # By systemd, groups are units, and their parent would have to be one too.
         cgroup_parent=f"/hermes/{owner}" if by_files else None,
-        cdi=bool(info.get("CDISpecDirs")) and _has_nvidia(info),
+        cdi=_devices(info),
         runtime=runtime,
     )
 
 
-def _has_nvidia(info: Mapping[str, Any]) -> bool:
-    """Whether the engine knows of NVIDIA's devices by CDI; older ones do not say."""
-    devices = info.get("DiscoveredDevices") or []
-    return any("nvidia.com/gpu" in str(device.get("ID", "")) for device in devices)
+def _devices(info: Mapping[str, Any]) -> frozenset[str]:
+    """The devices that the engine knows by CDI; older ones do not say."""
+    if not info.get("CDISpecDirs"):
+        return frozenset()
+    found = info.get("DiscoveredDevices") or []
+    return frozenset(str(device["ID"]) for device in found if device.get("Source") == "cdi")

@@ -45,8 +45,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_version: int
     #: The control group above the containers'; None where the engine has its own way (systemd).
     cgroup_parent: str | None
-    #: Whether GPUs are handed out by the Container Device Interface.
-    cdi: bool
+    #: The devices that the engine hands out by the Container Device Interface.
+    cdi: frozenset[str] = frozenset()
     #: None: the engine's default.
     runtime: str | None
 
@@ -78,8 +78,9 @@ def container_config(
         "Hostname": "hermes",
         "Entrypoint": [GUARD],
         "Cmd": _command(spec),
-        # For the hooks of GPU runtimes; the program's variables come from the guard.
-        "Env": [] if spec.gpus else ["NVIDIA_VISIBLE_DEVICES=void"],
+        # So that a GPU runtime's hook gives none away, whatever the image says, unless it is the
+        # one that is asked; the program's variables come from the guard.
+        "Env": [] if _by_runtime(spec, host) else ["NVIDIA_VISIBLE_DEVICES=void"],
         "StopSignal": "SIGKILL",  # the guard is deaf to others
         "NetworkDisabled": True,  # no set-up; the namespace has nothing but its loopback
         "OpenStdin": False,
@@ -184,11 +185,20 @@ def _mounts(spec: SandboxSpec, shown: Shown) -> list[dict[str, Any]]:
     ]
 
 
+def _by_runtime(spec: SandboxSpec, host: Host) -> bool:
+    """Whether the GPUs come from NVIDIA's runtime: CDI may know them by other names, or not."""
+    return bool(spec.gpus) and not host.cdi.issuperset(_cdi_names(spec))
+
+
+def _cdi_names(spec: SandboxSpec) -> list[str]:
+    return [f"nvidia.com/gpu={uuid}" for uuid in spec.gpus]
+
+
 def _gpu_requests(spec: SandboxSpec, host: Host) -> list[dict[str, Any]]:
     if not spec.gpus:
         return []
-    if host.cdi:
-        return [{"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={uuid}" for uuid in spec.gpus]}]
+    if not _by_runtime(spec, host):
+        return [{"Driver": "cdi", "DeviceIDs": _cdi_names(spec)}]
     return [
         {
             "Driver": "nvidia",

@@ -38,9 +38,7 @@ class DockerRun(Lifetime):
         work: Path | None,
         release: Callable[[], None],
     ) -> None:
-        super().__init__(
-            spec, pid=pid, pipes=outputs, group=group, guard=guard, work=work, release=release
-        )
+        """Raises OSError if process 1 is dead already, or there are no descriptors left."""
         self._channel = channel
         self._counters = group
         self._report: Report | None = None
@@ -48,18 +46,25 @@ class DockerRun(Lifetime):
         # runc has worked inside the group before us.
         self._cpu_before = group.usage().cpu_time
         self._stdin = -1
+        self._take_input(spec.stdin)
+        try:
+            super().__init__(
+                spec, pid=pid, pipes=outputs, group=group, guard=guard, work=work, release=release
+            )
+        except OSError:
+            self._close_input()
+            raise
         self._loop.add_reader(channel.fileno(), self._reported)
-        self._take_input()
 
     def assign(self, spec: SandboxSpec) -> None:
         """See `Prepared`."""
         super().assign(spec)
-        self._take_input()
+        self._take_input(spec.stdin)
 
-    def _take_input(self) -> None:
+    def _take_input(self, stdin: int) -> None:
         """Have the program's stdin ready for `go`, whatever becomes of the caller's descriptor."""
-        if self._spec.stdin != LATER:
-            self._stdin = fcntl.fcntl(self._spec.stdin, fcntl.F_DUPFD_CLOEXEC, 0)
+        if stdin != LATER:
+            self._stdin = fcntl.fcntl(stdin, fcntl.F_DUPFD_CLOEXEC, 0)
 
     def _let_go(self) -> None:
         if self._stdin < 0:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -206,3 +208,35 @@ async def test_a_cancelled_start_leaves_nothing(faulty: Runner, no_input: int) -
     await gone(owner)
     assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 2, "but connections kept"
     assert control_groups_of(owner) == []
+
+
+async def test_an_agent_out_of_descriptors_starts_nothing_and_leaks_nothing(
+    faulty: Runner, no_input: int
+) -> None:
+    await faulty.run("/bin/true")  # so that the connection to the engine is open
+    await gone(faulty.sandbox._owner)  # type: ignore[attr-defined]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 20, hard))
+    spare: list[int] = []
+    with contextlib.suppress(OSError):
+        while True:
+            spare.append(os.dup(no_input))
+    outcomes = []
+    try:
+        while spare:
+            try:
+                prepared = await faulty.sandbox.prepare(faulty.spec("/bin/true", stdin=no_input))
+                await prepared.close()
+                outcomes.append("started")
+            except SandboxError:
+                outcomes.append("refused")
+            for _ in range(3):
+                if spare:
+                    os.close(spare.pop())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in spare:
+            os.close(fd)
+    assert outcomes[0] == "refused" and outcomes[-1] == "started", outcomes
+    await gone(faulty.sandbox._owner)  # type: ignore[attr-defined]

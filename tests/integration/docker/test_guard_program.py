@@ -16,7 +16,6 @@ from infra.sandbox.docker.guard_program import guard_program
 from infra.sandbox.port import SandboxError
 from infra.toolchain.model import Toolchain
 
-
 _INTERPRETER = 3  # the kind of segment that names the loader of libraries
 
 

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 
-from tests.support.sandboxes import Runner
+import pytest
+
+from infra.sandbox import lifetime
+from infra.sandbox.docker.channel import Channel
+from infra.sandbox.port import SandboxError
+from tests.support.sandboxes import Runner, members_of
 
 
 async def test_a_program_cannot_look_into_it_talk_through_it_or_end_it(runner: Runner) -> None:
@@ -41,3 +47,29 @@ async def test_a_descriptor_of_process_one_does_not_keep_the_output_open(runner:
     assert (await ended).exit_code == 0
     await prepared.close()
     os.close(stdin)
+
+
+async def test_what_does_not_die_keeps_what_it_holds(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = runner.sandbox._users  # type: ignore[attr-defined]
+    owner = runner.sandbox._owner  # type: ignore[attr-defined]
+    spec = runner.spec("linger", "deaf", stdin=os.open(os.devnull, os.O_RDONLY))
+    prepared = await runner.sandbox.prepare(spec)
+    free = len(users._free)
+    prepared.go()
+    # As if stuck in a driver's call: nothing ends it.
+    monkeypatch.setattr(lifetime, "KILL_PATIENCE", 0.1)
+    monkeypatch.setattr(Channel, "kill", lambda _: None)
+    monkeypatch.setattr(signal, "pidfd_send_signal", lambda *_: None)
+    with pytest.raises(SandboxError, match="does not die"):
+        await prepared.kill("cancelled")
+    with pytest.raises(SandboxError, match="does not die"):
+        await prepared.close()
+    assert len(users._free) == free
+    assert members_of(owner)
+    monkeypatch.undo()
+    await prepared.close()
+    os.close(spec.stdin)
+    assert len(users._free) == free + 1
+    assert not members_of(owner)
