@@ -86,7 +86,6 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         PartitionReader(settings.bootstrap, topics.registry, max_wait_ms=WAIT_MS),
         enclosure.sandbox.drain,
     )
-    await deletions.start()
     agent = Agent(host, topics.heartbeats(settings.pool), inventory)
     # A group of its own for each boot: there is no old member to wait for.
     doorbell = Doorbell(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from hermes.domain.events import Event, FunctionDeleted
@@ -19,29 +20,32 @@ PAUSE = 1.0
 
 
 class Deletions:
-    """Follows the registry from where it ends at `start`: before, nothing waited here."""
+    """Follows the registry from where it ends when this begins: before, nothing waited here.
+
+    An agent may be forbidden to read the registry. Then what waits for a deleted function ends by
+    itself, only later.
+    """
 
     def __init__(self, reader: PartitionReader, drain: Callable[[str], Awaitable[None]]) -> None:
         """`drain` is given "owner/name:version"."""
         self._reader = reader
         self._drain = drain
 
-    async def start(self) -> None:
-        """Connect. Raises LogUnavailable."""
-        await self._reader.start()
-        self._reader.seek(await self._reader.end_offset())
-
     async def stop(self) -> None:
         """Disconnect."""
         await self._reader.stop()
 
     async def follow(self) -> None:
-        """Drain what is deleted, for ever. What cannot be read is no reason to end an agent: what
-        waits for nobody ends by itself, only later."""
+        """Drain what is deleted, for ever. What cannot be read is no reason to end an agent."""
+        await self._reader.start()
+        is_placed = False
         while True:
             try:
+                if not is_placed:
+                    self._reader.seek(await self._reader.end_offset())
+                    is_placed = True
                 records = await self._reader.batch(wait=WAIT_MS / 1000)
-            except (LogError, LogUnavailable) as error:
+            except (LogError, LogUnavailable, KafkaError) as error:
                 log.warning("cannot hear of deleted functions now: %s", error)
                 await asyncio.sleep(PAUSE)
                 continue

@@ -83,10 +83,6 @@ async def _in_containers(settings: Settings, keep: Lease) -> Enclosure:
             build_image=cpp.build_image,
         )
         sandbox = await _open(inner, settings, keep)
-        # An engine that answers may still be unable to run anything, with another runtime say.
-        if (fault := await sandbox.probe()) is not None:
-            await sandbox.close()
-            raise SandboxError(f"containers do not work here: {fault}")
     except BaseException:
         await client.close()
         raise
@@ -97,7 +93,14 @@ async def _open(inner: Sandbox, settings: Settings, keep: Lease) -> WarmSandboxe
     budget = settings.warm if settings.warm is not None else os.cpu_count() or 1
     sandbox = WarmSandboxes(inner, min(budget, MOST_WARM), keep)
     await sandbox.open()
-    await sandbox.reap(())
+    try:
+        await sandbox.reap(())
+        # An engine that answers may still be unable to run anything, with another runtime say.
+        if (fault := await sandbox.probe()) is not None:
+            raise SandboxError(f"sandboxes do not work here: {fault}")
+    except BaseException:
+        await sandbox.close()
+        raise
     return sandbox
 
 

@@ -11,9 +11,11 @@ from infra.sandbox.docker.profile import Host, Shown, container_config
 from infra.sandbox.port import MIB, SandboxLimits, SandboxSpec
 
 GPUS = ("GPU-1", "MIG-2")
+NAMES = frozenset({"nvidia.com/gpu=GPU-1", "nvidia.com/gpu=MIG-2", "nvidia.com/gpu=GPU-3"})
+BY_INDEX = frozenset({"nvidia.com/gpu=0", "nvidia.com/gpu=all"})
 
 
-def container(*gpus: str, cdi: bool = False) -> dict[str, Any]:
+def container(*gpus: str, cdi: frozenset[str] = frozenset()) -> dict[str, Any]:
     spec = SandboxSpec(
         name="x-1",
         argv=("/fn/a",),
@@ -35,8 +37,10 @@ def container(*gpus: str, cdi: bool = False) -> dict[str, Any]:
     )
 
 
-def test_nvidias_runtime_is_asked_for_these_gpus() -> None:
-    made = container(*GPUS)
+@pytest.mark.parametrize("cdi", [frozenset(), BY_INDEX])
+def test_nvidias_runtime_is_asked_for_these_gpus(cdi: frozenset[str]) -> None:
+    made = container(*GPUS, cdi=cdi)
+    assert made["Env"] == []
     assert made["HostConfig"]["DeviceRequests"] == [
         {
             "Driver": "nvidia",
@@ -48,13 +52,17 @@ def test_nvidias_runtime_is_asked_for_these_gpus() -> None:
 
 
 def test_where_the_engine_has_cdi_it_is_asked_for_them_by_their_names_there() -> None:
-    assert container(*GPUS, cdi=True)["HostConfig"]["DeviceRequests"] == [
+    made = container(*GPUS, cdi=NAMES)
+    assert made["HostConfig"]["DeviceRequests"] == [
         {"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=GPU-1", "nvidia.com/gpu=MIG-2"]}
     ]
+    assert made["Env"] == ["NVIDIA_VISIBLE_DEVICES=void"], "no hook adds what the image asks for"
 
 
-@pytest.mark.parametrize("cdi", [False, True])
-def test_without_a_lease_there_is_no_gpu_and_an_image_cannot_ask_for_one(cdi: bool) -> None:
+@pytest.mark.parametrize("cdi", [frozenset(), NAMES])
+def test_without_a_lease_there_is_no_gpu_and_an_image_cannot_ask_for_one(
+    cdi: frozenset[str],
+) -> None:
     made = container(cdi=cdi)
     assert made["HostConfig"]["DeviceRequests"] == []
     assert made["HostConfig"]["Devices"] == []

@@ -20,7 +20,7 @@ SPEC = SandboxSpec(
     limits=SandboxLimits(time=1, memory=256 * MIB, cpus=1.5, output=MIB, processes=64),
     env={"GIVEN": "a=b"},
 )
-HOST = Host(cpus=4, cgroup_version=1, cgroup_parent="/hermes/me", cdi=False, runtime=None)
+HOST = Host(cpus=4, cgroup_version=1, cgroup_parent="/hermes/me", runtime=None)
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
 
 
@@ -56,25 +56,12 @@ def test_a_gpu_is_asked_for_by_its_uuid() -> None:
     assert {"/sys/fs", "/sys/firmware"} <= set(asked["HostConfig"]["MaskedPaths"])
 
 
-def test_an_engine_with_the_container_device_interface_gets_its_names() -> None:
-    asked = config(msgspec.structs.replace(HOST, cdi=True), gpus=(UUID,))
-    assert asked["HostConfig"]["DeviceRequests"] == [
-        {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={UUID}"]}
-    ]
-
-
-def test_without_a_gpu_no_hook_gives_one_away() -> None:
-    asked = config()
-    assert asked["Env"] == ["NVIDIA_VISIBLE_DEVICES=void"]
-    assert asked["HostConfig"]["DeviceRequests"] == []
-
-
 def test_the_engines_ways_are_respected() -> None:
     by_files = config()["HostConfig"]
     assert by_files["CgroupParent"] == "/hermes/me"
     assert by_files["MemorySwappiness"] == 0
     assert "Runtime" not in by_files
-    other = Host(cpus=1, cgroup_version=2, cgroup_parent=None, cdi=False, runtime="runsc")
+    other = Host(cpus=1, cgroup_version=2, cgroup_parent=None, runtime="runsc")
     by_systemd = config(other)["HostConfig"]
     assert "CgroupParent" not in by_systemd
     assert "MemorySwappiness" not in by_systemd, "version 2 has none"
