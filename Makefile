@@ -17,7 +17,8 @@ demo: setup ## Start Hermes and watch it do its main job (leaves only .demo/)
 	@$(PYTHON) -m examples.demo
 
 test: setup lint ## Pass all the tests
-	@$(PYTEST) tests/unit tests/contract tests/integration tests/acceptance tests/abuse tests/chaos
+	@$(PYTEST) tests/unit tests/contract tests/abuse tests/integration tests/acceptance \
+	  tests/gpu tests/chaos
 
 unit: setup ## Pass the fast tests alone
 	@$(PYTEST) tests/unit
