@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +21,12 @@ from infra.images.export import export_layers
 from infra.images.threads import in_thread
 
 _CHUNK = 1 << 20
+# Seconds for an answer of an engine that is slow, not dead.
+_PATIENCE = 15.0
+_LOAD_PATIENCE = 300.0
+_PULL_PATIENCE = 1800.0
+# How engines say that an archive lacks a layer which they want, whatever they have.
+_LACKING = re.compile(r"no such file|not found|does not exist", re.IGNORECASE)
 
 
 class StoredImage(msgspec.Struct, frozen=True):
@@ -47,8 +56,10 @@ async def load(
     """
     try:
         return await _load(client, image, tags, known, scratch)
-    except ImageFailed:
-        if base is None or (below := await find(client, base)) is None:
+    except ImageFailed as error:
+        if base is None or not known or not _LACKING.search(error.detail or ""):
+            raise
+        if (below := await find(client, base)) is None:
             raise
     with tempfile.TemporaryDirectory(dir=scratch, prefix="hermes-export-") as folder:
         exported = await export_layers(
@@ -71,9 +82,10 @@ async def _load(
     with tempfile.TemporaryFile(dir=scratch) as file:
         try:
             await in_thread(write_archive, image, file, tags=tags, known=known)
+        except OSError as error:
+            raise ImageFailed(f"the image cannot be packed: {error}") from error
+        async with _asking("did not take the image", _LOAD_PATIENCE):
             said = await client.images.import_image(_content(file))
-        except (DockerError, aiohttp.ClientError, OSError) as error:
-            raise ImageFailed(f"the engine did not take the image: {error}") from error
     stored = await find(client, image.id)
     for tag in () if stored else tags:  # engines that name images by other digests
         stored = stored or await find(client, tag)
@@ -85,22 +97,19 @@ async def _load(
 
 async def find(client: aiodocker.Docker, reference: str) -> dict[str, Any] | None:
     """All the engine says of an image (`docker image inspect`), or None. Raises ImageFailed."""
-    try:
-        return await client.images.inspect(reference)
-    except DockerError as error:
-        if error.status == 404:
-            return None
-        raise ImageFailed(f"the engine cannot look at {reference}: {error.message}") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise ImageFailed(f"the engine cannot look at {reference}: {error}") from error
+    async with _asking(f"cannot look at {reference}"):
+        try:
+            return await client.images.inspect(reference)
+        except DockerError as error:
+            if error.status == 404:
+                return None
+            raise
 
 
 async def list_labelled(client: aiodocker.Docker, *labels: str) -> list[StoredImage]:
     """The images with all of these labels ("name" or "name=value"). Raises ImageFailed."""
-    try:
+    async with _asking("does not list its images"):
         found = await client.images.list(filters={"label": list(labels)})
-    except (DockerError, aiohttp.ClientError, OSError) as error:
-        raise ImageFailed(f"the engine does not list its images: {error}") from error
     return [
         StoredImage(
             id=str(entry["Id"]),
@@ -114,25 +123,35 @@ async def list_labelled(client: aiodocker.Docker, *labels: str) -> list[StoredIm
 
 async def remove(client: aiodocker.Docker, reference: str) -> bool:
     """Remove an image or one of its tags; False if a container uses it. Raises ImageFailed."""
-    try:
-        await client.images.delete(reference)
-    except DockerError as error:
-        if error.status == 409:
-            return False
-        if error.status != 404:
-            raise ImageFailed(f"the engine keeps {reference}: {error.message}") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise ImageFailed(f"the engine keeps {reference}: {error}") from error
+    async with _asking(f"keeps {reference}"):
+        try:
+            await client.images.delete(reference)
+        except DockerError as error:
+            if error.status == 409:
+                return False
+            if error.status != 404:
+                raise
     return True
 
 
 async def pull(client: aiodocker.Docker, reference: str) -> None:
     """Have the engine fetch an image from its registry. Raises ImageFailed."""
-    try:
+    async with _asking(f"cannot pull {reference}", _PULL_PATIENCE):
         await client.images.pull(reference)
+
+
+@asynccontextmanager
+async def _asking(what: str, patience: float | None = None) -> AsyncIterator[None]:
+    """Bounds a question to the engine, whose client would wait for ever. `what` is the failure."""
+    patience = _PATIENCE if patience is None else patience
+    try:
+        async with asyncio.timeout(patience):
+            yield
+    except TimeoutError as error:
+        raise ImageFailed(f"the engine {what}: no answer within {patience:.0f} s") from error
     except (DockerError, aiohttp.ClientError, OSError) as error:
         reason = getattr(error, "message", None) or str(error)
-        raise ImageFailed(f"the engine cannot pull {reference}: {reason}") from error
+        raise ImageFailed(f"the engine {what}: {reason}") from error
 
 
 async def _content(file: BinaryIO) -> AsyncIterator[bytes]:

@@ -28,6 +28,10 @@ class FakeImageEngine:
         self.in_use: set[str] = set()
         #: It wants archives complete, whatever it has.
         self.picky = False
+        #: It has no room for another image.
+        self.full = False
+        #: How often it was asked for an image's layers, which it does not give.
+        self.exports = 0
 
     async def inspect(self, reference: str) -> dict[str, Any]:
         identity = self.tags.get(reference, reference)
@@ -47,6 +51,8 @@ class FakeImageEngine:
 
     async def import_image(self, data: AsyncIterator[bytes]) -> list[dict[str, str]]:
         archive = b"".join([chunk async for chunk in data])
+        if self.full:
+            raise DockerError(500, "no space left on device")
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             files = {name: tar.extractfile(name).read() for name in tar.getnames()}  # type: ignore[union-attr]
         [manifest] = json.loads(files["manifest.json"])
@@ -64,6 +70,10 @@ class FakeImageEngine:
         self.keep(identity, config["config"], diff_ids)
         self.tags |= dict.fromkeys(manifest["RepoTags"], identity)
         return [{"stream": f"Loaded image ID: {identity}"}]
+
+    def export_image(self, reference: str) -> Any:
+        self.exports += 1
+        raise DockerError(500, f"{reference} stays here")
 
     def keep(self, identity: str, config: Mapping[str, Any], diff_ids: list[str]) -> None:
         """Have an image."""

@@ -83,3 +83,20 @@ async def test_what_the_engine_says_against_an_image_is_passed_on(
     image = Image(layers=(Layer(diff_id=lower.diff_id, size=0), upper))
     with pytest.raises(ImageFailed, match="no such file"):
         await engine.load(FakeImageEngine(), image, known={lower.diff_id})  # type: ignore[arg-type]
+
+
+async def test_only_an_engine_that_lacks_a_layer_is_sent_the_layers_below(
+    layers: tuple[Layer, ...],
+) -> None:
+    lower, upper = layers
+    fake = FakeImageEngine()
+    await engine.load(fake, Image(layers=(lower,)), tags=("base",))  # type: ignore[arg-type]
+    image = Image(layers=(Layer(diff_id=lower.diff_id, size=0), upper))
+    fake.full = True
+    with pytest.raises(ImageFailed, match="no space left"):
+        await engine.load(fake, image, known={lower.diff_id}, base="base")  # type: ignore[arg-type]
+    assert fake.exports == 0
+    fake.full, fake.picky = False, True
+    with pytest.raises(ImageFailed, match="does not give base back"):
+        await engine.load(fake, image, known={lower.diff_id}, base="base")  # type: ignore[arg-type]
+    assert fake.exports == 1
