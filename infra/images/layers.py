@@ -33,6 +33,15 @@ class Layer(msgspec.Struct, frozen=True):
     path: Path | None = None
 
 
+def unpackable(folder: Path) -> str | None:
+    """The path of something below `folder` that no layer can hold: its name would mean that
+    something else is gone. Raises OSError."""
+    for _, relative in _walk(folder):
+        if _means_gone(relative):
+            return relative
+    return None
+
+
 def pack_folder(
     folder: Path,
     target: Path,
@@ -48,7 +57,7 @@ def pack_folder(
     layers below amount to: only differences from it go into the layer. `select` tells of a path
     below `folder` whether it belongs there. `plain` gives everything to root and leaves of a file's
     mode only whether it may be executed; else owners and modes are kept, but for set-user and
-    set-group bits. Raises OSError.
+    set-group bits. Raises OSError, also for what is `unpackable`.
     """
     inside = at.strip("/")
     with target.open("wb") as file:
@@ -100,6 +109,8 @@ class _Packer:
 
     def add(self, path: Path, relative: str) -> None:
         """Add a file, link or folder without its content; anything else is left out."""
+        if _means_gone(relative):
+            raise OSError(f"a layer cannot hold {relative!r}")
         name = self._prefix + relative
         status = path.lstat()
         info = _info(name)
@@ -128,6 +139,10 @@ class _Packer:
         if self._plain:
             return 0o755 if stat.S_ISDIR(mode) or mode & 0o111 else 0o644
         return stat.S_IMODE(mode) & ~(stat.S_ISUID | stat.S_ISGID)
+
+
+def _means_gone(relative: str) -> bool:
+    return any(part.startswith(_WHITEOUT) for part in relative.split("/"))
 
 
 def _info(name: str) -> tarfile.TarInfo:

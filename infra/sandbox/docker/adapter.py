@@ -46,7 +46,8 @@ class DockerSandbox:
 
     The images are for specs without one of their own. `runtime` is the engine's name for another
     than its default, such as runsc. Functions whose artifact is named are packaged as images, which
-    take up to `function_bytes` of the engine's disk; others are shown from their folder.
+    take up to `function_bytes` of the engine's disk; others, and those with files that no image can
+    hold, are shown from their folder.
     """
 
     def __init__(
@@ -102,11 +103,13 @@ class DockerSandbox:
         if self._functions is None:
             raise SandboxError("the sandboxes are not open")
         packaged = await self._package(self._functions, image, spec.artifact, spec.function_dir)
+        if packaged is None:
+            return await self._prepare(spec, image, None)
         return await self._prepare(spec, packaged, partial(self._functions.release, packaged))
 
     async def _package(
         self, functions: FunctionImages, base: str, artifact: str, folder: Path
-    ) -> str:
+    ) -> str | None:
         try:
             async with asyncio.timeout(_PACKAGING_PATIENCE):
                 return await functions.hold(base, artifact, folder)

@@ -20,7 +20,7 @@ import msgspec
 from infra.images import engine
 from infra.images.archive import Image
 from infra.images.errors import ImageFailed
-from infra.images.layers import Layer, pack_folder
+from infra.images.layers import Layer, pack_folder, unpackable
 from infra.images.threads import in_thread
 from infra.sandbox.port import SandboxError
 
@@ -64,17 +64,20 @@ class FunctionImages:
         self._entries: dict[_Key, _Entry] = {}
         self._locks: defaultdict[_Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def hold(self, base: str, artifact: str, folder: Path) -> str:
+    async def hold(self, base: str, artifact: str, folder: Path) -> str | None:
         """The id of the image with `folder`, the files of `artifact`, on the image `base`.
 
         Builds it if the engine lacks it, once for all who ask at the same time. It stays until
-        `release` was called as often as this. Raises SandboxError.
+        `release` was called as often as this. None, and nothing to release, if these files cannot
+        lie in an image. Raises SandboxError.
         """
         key = (base, artifact)
         try:
             async with self._locks[key]:
                 entry = self._entries.get(key)
                 if entry is None or await engine.find(self._client, entry.id) is None:
+                    if await in_thread(unpackable, folder):
+                        return None
                     built = await self._build(key, folder)
                     entry = self._entries.setdefault(key, built)
                     entry.id = built.id

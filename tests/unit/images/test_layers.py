@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.images.layers import pack_folder
+from infra.images.layers import pack_folder, unpackable
 from infra.images.rootfs import EPOCH
 
 
@@ -121,3 +121,26 @@ def test_a_file_in_the_place_of_a_folder_is_a_difference(folder: Path, tmp_path:
 def test_only_what_is_selected_is_packed(folder: Path, tmp_path: Path) -> None:
     pack_folder(folder, tmp_path / "layer.tar", select=lambda path: path.startswith("b"))
     assert names(tmp_path / "layer.tar") == ["b", "b/file"]
+
+
+@pytest.mark.parametrize(
+    "name", [".wh..", ".wh...", ".wh.x", ".wh..wh..opq", "b/.wh.", "b/.wh.d/x"]
+)
+def test_a_name_that_would_hide_another_is_in_no_layer(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    assert unpackable(folder) is None
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("here")
+    found = unpackable(folder)
+    assert found is not None and name.startswith(found)
+    with pytest.raises(OSError, match="cannot hold"):
+        pack_folder(folder, tmp_path / "layer.tar")
+
+
+def test_a_name_that_only_looks_like_it_is_packed(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.wh.x").write_text("here")
+    (folder / ".whatever").write_text("here")
+    assert unpackable(folder) is None
+    pack_folder(folder, tmp_path / "layer.tar")
+    assert {"a.wh.x", ".whatever"} <= set(names(tmp_path / "layer.tar"))
