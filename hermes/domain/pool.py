@@ -28,7 +28,7 @@ REQUEST_WINDOW_MS = 24 * HOUR_MS
 REMEMBER_MS = 2 * REQUEST_WINDOW_MS
 MAX_EPOCH_STEP = 2**20
 """No single record may use up the epochs of all later schedulers."""
-RULES = 2
+RULES = 3
 """The version of this fold's rules; a snapshot of other rules is not used."""
 
 
@@ -243,6 +243,9 @@ class PoolState(msgspec.Struct, kw_only=True):
         return after.terminal
 
     def _gpu_released(self, data: ev.ExecutionGpuReleased, state: ExecutionState | None) -> Applied:
+        current = state.current if state is not None else None
+        if current is not None and current.attempt == data.attempt:
+            return Applied("the attempt is not lost: its GPUs are its own", state)
         if not self._release(data.execution_id, data.attempt, data.gpus):
             return Applied("no such GPU is held by this attempt", state)
         return Applied(None, state)

@@ -78,6 +78,17 @@ def test_a_lost_attempts_gpu_stays_held_until_its_host_says_that_it_is_free() ->
     pool.accept(gpu_released(X, 1, "g1"), scheduled(Y, gpus=("g1",)))
 
 
+def test_no_release_takes_a_gpu_from_an_attempt_that_has_it() -> None:
+    pool = pool_with_gpu(requested(X, gpu=wants()), scheduled(X, gpus=("g1",)))
+    pool.accept(requested(Y, gpu=wants()))
+    for step in (None, claimed(X), started(X)):
+        if step is not None:
+            pool.accept(step)
+        assert pool.append(gpu_released(X, 1, "g1")).superseded
+        assert pool.state.gpus["g1"].execution_id == X
+    assert pool.append(scheduled(Y, gpus=("g1",))).superseded
+
+
 def test_a_gpu_released_twice_in_one_event_is_released_once() -> None:
     pool = running_on_gpu()
     pool.accept(attempt_lost(X), gpu_released(X, 1, "g1", "g1"))
