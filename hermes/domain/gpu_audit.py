@@ -81,8 +81,11 @@ class GpuAudit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def audit(ledgers: Sequence[PoolLedger]) -> GpuAudit:
-    """The account of these pools together. A GPU that is offered in several of them must not be
-    leased in two at a time either, as far as their brokers' clocks tell."""
+    """The account of these pools together. On a GPU that is offered in several of them, runs of two
+    must not overlap either, as far as their brokers' clocks tell. Leases of two may: schedulers of
+    two pools know nothing of each other, and the lock of the host lets a program start or has it go
+    elsewhere. So runs count from their start, and lost ones do not: when their programs ended, the
+    log does not say."""
     findings = [finding for ledger in ledgers for finding in ledger.findings]
     across = _overlaps_across(ledgers)
     user_us = sum(total.time_us for ledger in ledgers for total in ledger.users.values())
@@ -125,7 +128,7 @@ def _overlaps_across(ledgers: Sequence[PoolLedger]) -> list[Finding]:
         if len(sharing) < 2:
             continue
         spans = sorted(span for ledger in sharing for span in _spans(ledger, uuid))
-        # The lease that lasts longest of those that began so far, and its pool.
+        # The end of the run that lasts longest of those that began so far, and its pool.
         longest, longest_in = 0, ""
         for start, end, offset, pool, topic in spans:
             if start < longest and pool != longest_in:
@@ -134,7 +137,7 @@ def _overlaps_across(ledgers: Sequence[PoolLedger]) -> list[Finding]:
                         kind="overlap",
                         pool=pool,
                         gpu=uuid,
-                        message=f"it was leased in pool {longest_in} at the same time",
+                        message=f"a run of pool {longest_in} had it at the same time",
                         position=Position(topic, 0, offset),
                     )
                 )
@@ -145,11 +148,12 @@ def _overlaps_across(ledgers: Sequence[PoolLedger]) -> list[Finding]:
 
 def _spans(ledger: PoolLedger, uuid: str) -> Iterable[tuple[int, int, int, str, str]]:
     device = ledger.devices[uuid]
-    ended = device.ended
-    for at in range(0, len(ended), 3):
-        yield ended[at], ended[at + 1], ended[at + 2], ledger.pool, ledger.topic
+    ran = device.ran
+    for at in range(0, len(ran), 3):
+        yield ran[at], ran[at + 1], ran[at + 2], ledger.pool, ledger.topic
     for lease in device.open:
-        yield lease.start, _FOREVER, lease.offset, ledger.pool, ledger.topic
+        if lease.began is not None and not lease.lost:
+            yield lease.began, _FOREVER, lease.offset, ledger.pool, ledger.topic
 
 
 def _pool_share(ledger: PoolLedger) -> PoolShare:

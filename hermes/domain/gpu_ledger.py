@@ -9,7 +9,7 @@ that executions hold. Time is the log's, in whole microseconds, so that sums are
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -24,7 +24,7 @@ _NOBODY = ("", "")
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Something that must not be, and the record that shows it. `kind`: overlap, not_offered,
-    drained, not_held, holds_differ, sums_differ or begins_late."""
+    drained, not_held, not_lost, holds_differ, sums_differ or begins_late."""
 
     kind: str
     pool: str
@@ -34,11 +34,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lease:
-    """A lease that has not ended."""
+    """A lease of a GPU that has not ended. `began`: when its program started, if it did."""
 
     def __init__(
-        self, data: ev.ExecutionScheduled, owner: tuple[str, str], start: int, offset: int
+        self, gpu: str, data: ev.ExecutionScheduled, owner: tuple[str, str], start: int, offset: int
     ) -> None:
+        self.gpu = gpu
         self.execution_id = data.execution_id
         self.attempt = data.attempt
         self.agent = data.agent
@@ -46,6 +47,7 @@ class Lease:
         self.user, self.function = owner
         self.start = start
         self.offset = offset
+        self.began: int | None = None
         self.lost = False
 
     @property
@@ -55,20 +57,18 @@ class Lease:
 
 
 class Device:
-    """A GPU in one pool: its open leases, and when it was leased. Honest logs have one lease at a
-    time; `busy_us` is the time in which there was any, however many overlapped."""
+    """A GPU in one pool: its open leases, how many have ended, and when programs ran. Honest logs
+    have one lease at a time; `busy_us` is the time in which there was any, however many
+    overlapped."""
 
     def __init__(self) -> None:
         self.open: list[Lease] = []
         self.busy_us = 0
         self.busy_since = 0
-        # One after the other: start, end and the offset of `scheduled` of every ended lease.
-        self.ended = array("q")
-
-    @property
-    def leases(self) -> int:
-        """How many have ended."""
-        return len(self.ended) // 3
+        self.leases = 0
+        # One after the other: start, end, and the offset of `scheduled`, of every run that
+        # finished. When a lost one ended is not in the log.
+        self.ran = array("q")
 
 
 class Total:
@@ -102,7 +102,9 @@ class PoolLedger:
         self._owners: dict[str, tuple[str, str]] = {}
         self._offered: dict[str, tuple[str, tuple[Gpu, ...]]] = {}
         self._drained: set[str] = set()
-        self._held: dict[str, tuple[GpuHold, tuple[str, str], int]] = {}
+        self._open: dict[tuple[str, int], list[Lease]] = {}
+        self._seen: dict[str, GpuHold] = {}
+        self._held: dict[str, tuple[tuple[str, str], int]] = {}
         self._disputed: dict[str, str] = {}
 
     def take(self, record: ev.Recorded, applied: Applied, holds: Mapping[str, GpuHold]) -> None:
@@ -115,9 +117,11 @@ class PoolLedger:
         self.now_us = max(self.now_us, record.log_time * 1000)
         if applied.superseded or isinstance(record.event, ev.Malformed):
             return
-        if self._enter(record.event.data, record):
-            self._follow(applied, holds)
-            self._compare(holds, record)
+        touched = self._enter(record.event.data, record)
+        # Equal as a rule, and quick to compare: most records concern no GPU.
+        if touched or holds != self._seen:
+            touched |= self._follow(applied, holds)
+            self._compare(touched | self._disputed.keys(), holds, record)
 
     def begin_at(self, offset: int) -> None:
         """The topic begins there. Behind its start nothing can be proved."""
@@ -129,41 +133,37 @@ class PoolLedger:
 
     # --- by device, from the events
 
-    def _enter(self, data: ev.EventData, record: ev.Recorded) -> bool:
-        """Whether it is an event that may change who has a GPU."""
+    def _enter(self, data: ev.EventData, record: ev.Recorded) -> set[str]:
+        """The GPUs that somebody else may have after it."""
         match data:
             case ev.ExecutionRequested():
                 function = f"{data.function}:{data.version}"
                 self._owners[data.execution_id] = (data.owner, function)
-                return False
             case ev.ExecutionScheduled():
                 for uuid in data.gpus:
                     self._lease(uuid, data, record)
+                return set(data.gpus)
+            case ev.ExecutionStarted():
+                for lease in self._open.get((data.execution_id, data.attempt), ()):
+                    lease.began = self.now_us
             case ev.ExecutionFinished():
                 self._owners.pop(data.execution_id, None)
-                self._end_where(
-                    lambda lease: (
-                        lease.holder == (data.execution_id, data.attempt) and not lease.lost
-                    )
-                )
+                return self._end_where(_of(data), lambda lease: not lease.lost)
             case ev.ExecutionRejected():
                 self._owners.pop(data.execution_id, None)
             case ev.ExecutionAttemptLost():
-                self._lose(data)
+                return self._lose(data)
             case ev.ExecutionGpuReleased():
-                self._release(data, record)
+                return self._release(data, record)
             case ev.AgentJoined():
                 self._offered[data.agent] = (data.incarnation, data.inventory.gpus)
                 self.names.update((gpu.uuid, gpu.name) for gpu in data.inventory.gpus)
-                # It joins with its GPUs free of whatever was lost.
-                self._end_where(lambda lease: lease.agent == data.agent and lease.lost)
+                return self._rejoin(data.agent)
             case ev.AgentGpuDrained():
                 self._drained.add(data.gpu)
             case ev.AgentGpuRestored():
                 self._drained.discard(data.gpu)
-            case _:
-                return False
-        return True
+        return set()
 
     def _lease(self, uuid: str, data: ev.ExecutionScheduled, record: ev.Recorded) -> None:
         device = self.devices.setdefault(uuid, Device())
@@ -180,74 +180,93 @@ class PoolLedger:
         owner = self._owners.get(data.execution_id, _NOBODY)
         if not device.open:
             device.busy_since = self.now_us
-        device.open.append(Lease(data, owner, self.now_us, record.offset))
+        lease = Lease(uuid, data, owner, self.now_us, record.offset)
+        device.open.append(lease)
+        self._open.setdefault(lease.holder, []).append(lease)
 
-    def _lose(self, data: ev.ExecutionAttemptLost) -> None:
-        for device in self.devices.values():
-            for lease in device.open:
-                if lease.holder == (data.execution_id, data.attempt):
-                    lease.lost = True
+    def _lose(self, data: ev.ExecutionAttemptLost) -> set[str]:
+        holder = _of(data)
+        for lease in self._open.get(holder, ()):
+            lease.lost = True
         # An agent that has joined anew meanwhile did so with its GPUs free.
-        self._end_where(
-            lambda lease: (
-                lease.holder == (data.execution_id, data.attempt)
-                and self._offered.get(lease.agent, ("", ()))[0] != lease.incarnation
-            )
+        return self._end_where(
+            holder, lambda lease: self._offered.get(lease.agent, ("", ()))[0] != lease.incarnation
         )
 
-    def _release(self, data: ev.ExecutionGpuReleased, record: ev.Recorded) -> None:
-        held = [
-            (device, lease)
-            for uuid in dict.fromkeys(data.gpus)
-            if (device := self.devices.get(uuid)) is not None
-            for lease in device.open
-            if lease.holder == (data.execution_id, data.attempt)
-        ]
-        for device, lease in held:
-            self._end(device, lease)
-        if not held:
-            message = f"attempt {data.attempt} of {data.execution_id} released what it did not have"
-            self._find("not_held", data.gpus[0] if data.gpus else None, message, _place(record))
+    def _rejoin(self, agent: str) -> set[str]:
+        """It joins with its GPUs free of whatever was lost."""
+        touched = set()
+        for holder in list(self._open):
+            touched |= self._end_where(holder, lambda lease: lease.agent == agent and lease.lost)
+        return touched
 
-    def _end_where(self, ends: Callable[[Lease], bool]) -> None:
-        for device in self.devices.values():
-            for lease in [lease for lease in device.open if ends(lease)]:
-                self._end(device, lease)
+    def _release(self, data: ev.ExecutionGpuReleased, record: ev.Recorded) -> set[str]:
+        holder, named = _of(data), set(data.gpus)
+        told = f"attempt {data.attempt} of {data.execution_id}"
+        for lease in self._open.get(holder, ()):
+            if lease.gpu in named and not lease.lost:
+                message = f"it was taken from {told}, which was neither lost nor over"
+                self._find("not_lost", lease.gpu, message, _place(record))
+        ended = self._end_where(holder, lambda lease: lease.gpu in named)
+        if not ended:
+            uuid = data.gpus[0] if data.gpus else None
+            self._find("not_held", uuid, f"{told} released what it did not have", _place(record))
+        return ended
+
+    def _end_where(self, holder: tuple[str, int], ends: Callable[[Lease], bool]) -> set[str]:
+        """End those of this attempt's leases: of which GPUs they were."""
+        leases = self._open.get(holder, [])
+        ended = [lease for lease in leases if ends(lease)]
+        for lease in ended:
+            leases.remove(lease)
+            self._end(self.devices[lease.gpu], lease)
+        if ended and not leases:
+            del self._open[holder]
+        return {lease.gpu for lease in ended}
 
     def _end(self, device: Device, lease: Lease) -> None:
         device.open.remove(lease)
-        device.ended.extend((lease.start, self.now_us, lease.offset))
+        device.leases += 1
+        if lease.began is not None and not lease.lost:
+            device.ran.extend((lease.began, self.now_us, lease.offset))
         if not device.open:
             device.busy_us += self.now_us - device.busy_since
 
     # --- by user, from what executions hold
 
-    def _follow(self, applied: Applied, holds: Mapping[str, GpuHold]) -> None:
-        for uuid, (hold, (user, function), since) in list(self._held.items()):
-            if holds.get(uuid) != hold:
-                del self._held[uuid]
-                self.users.setdefault(user, Total()).add(self.now_us - since)
-                self.functions.setdefault(function, Total()).add(self.now_us - since)
-        for uuid, hold in holds.items():
-            if uuid not in self._held:
-                execution = applied.execution
-                owner = _NOBODY
-                if execution is not None and execution.id == hold.execution_id:
-                    owner = (execution.owner, f"{execution.function}:{execution.version}")
-                self._held[uuid] = (hold, owner, self.now_us)
+    def _follow(self, applied: Applied, holds: Mapping[str, GpuHold]) -> set[str]:
+        """The GPUs that are held by another attempt than before, or by none."""
+        seen = self._seen
+        gone = [uuid for uuid, hold in seen.items() if holds.get(uuid) != hold]
+        for uuid in gone:
+            (user, function), since = self._held.pop(uuid)
+            self.users.setdefault(user, Total()).add(self.now_us - since)
+            self.functions.setdefault(function, Total()).add(self.now_us - since)
+        come = [uuid for uuid, hold in holds.items() if seen.get(uuid) != hold]
+        for uuid in come:
+            execution = applied.execution
+            owner = _NOBODY
+            if execution is not None and execution.id == holds[uuid].execution_id:
+                owner = (execution.owner, f"{execution.function}:{execution.version}")
+            self._held[uuid] = (owner, self.now_us)
+        if gone or come:
+            self._seen = dict(holds)
+        return {*gone, *come}
 
     # --- one against the other
 
-    def _compare(self, holds: Mapping[str, GpuHold], record: ev.Recorded) -> None:
-        leased = {
-            uuid: device.open[-1].holder for uuid, device in self.devices.items() if device.open
-        }
-        held = {uuid: (hold.execution_id, hold.attempt) for uuid, hold in holds.items()}
+    def _compare(
+        self, touched: Iterable[str], holds: Mapping[str, GpuHold], record: ev.Recorded
+    ) -> None:
+        """Of the GPUs that may have another holder now; of the others nothing has changed."""
         disputed = {}
-        for uuid in sorted(leased.keys() | held.keys()):
-            if leased.get(uuid) != held.get(uuid):
-                says = f"the events give it to {_named(leased.get(uuid))}"
-                disputed[uuid] = f"{says}, the executions to {_named(held.get(uuid))}"
+        for uuid in sorted(touched):
+            device, hold = self.devices.get(uuid), holds.get(uuid)
+            leased = device.open[-1].holder if device is not None and device.open else None
+            held = (hold.execution_id, hold.attempt) if hold is not None else None
+            if leased != held:
+                says = f"the events give it to {_named(leased)}"
+                disputed[uuid] = f"{says}, the executions to {_named(held)}"
                 if self._disputed.get(uuid) != disputed[uuid]:
                     self._find("holds_differ", uuid, disputed[uuid], _place(record))
         self._disputed = disputed
@@ -258,6 +277,12 @@ class PoolLedger:
             self.findings.append(
                 Finding(kind=kind, pool=self.pool, gpu=uuid, message=message, position=position)
             )
+
+
+def _of(
+    data: ev.ExecutionFinished | ev.ExecutionAttemptLost | ev.ExecutionGpuReleased,
+) -> tuple[str, int]:
+    return data.execution_id, data.attempt
 
 
 def _place(record: ev.Recorded) -> Position:

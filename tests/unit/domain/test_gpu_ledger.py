@@ -297,6 +297,49 @@ def test_a_release_of_what_another_has_is_found() -> None:
     assert "overlap" in kinds(more)
 
 
+def test_a_gpu_taken_from_an_attempt_that_runs_is_found() -> None:
+    class TakingPool(PoolState):
+        """A fake fold with a fault: it believes every release."""
+
+        def _gpu_released(self, data: ev.ExecutionGpuReleased, state: object) -> Applied:
+            self._release(data.execution_id, data.attempt, data.gpus)
+            return Applied(None)
+
+    running = (claimed(X), started(X), 10)
+    for steps in ((), running):
+        story = (
+            *BEGINNING,
+            requested(X, gpu=wants()),
+            scheduled(X, gpus=("g1",)),
+            *steps,
+            gpu_released(X, 1, "g1"),
+        )
+        assert kinds(account(*story, state=TakingPool(pool=POOL, topic=TOPIC))) == ["not_lost"]
+        assert account(*story).proved
+
+
+def test_a_gpu_that_changes_hands_without_an_event_of_its_own_is_found() -> None:
+    class CarelessPool(PoolState):
+        """A fake fold with a fault: a request for no GPU frees those of others."""
+
+        def apply(self, record: ev.Recorded) -> Applied:
+            applied = super().apply(record)
+            if record.key == Y:
+                self.gpus.clear()
+            return applied
+
+    story = (
+        *BEGINNING,
+        requested(X, gpu=wants()),
+        scheduled(X, gpus=("g1",)),
+        claimed(X),
+        10,
+        requested(Y),
+    )
+    assert "holds_differ" in kinds(account(*story, state=CarelessPool(pool=POOL, topic=TOPIC)))
+    assert account(*story).proved
+
+
 def test_a_gpu_that_is_free_too_early_is_found() -> None:
     story = (
         *BEGINNING,
@@ -350,6 +393,50 @@ def test_two_pools_may_not_lease_one_gpu_at_a_time() -> None:
     assert apart.proved
     (device,) = apart.devices
     assert (device.leases, device.time_us) == (2, 200_000)
+
+
+@pytest.mark.parametrize("is_released", [False, True], ids=["not yet free", "free"])
+def test_a_lease_that_the_hosts_lock_refused_overlaps_with_nothing(is_released: bool) -> None:
+    mine = [*BEGINNING, *run_on(X, "g1", ms=1_000)]
+    yours: list[Step] = [
+        *BEGINNING,
+        requested(Y, gpu=wants(), pool="other", retries=5),
+        50,
+        scheduled(Y, gpus=("g1",)),
+    ]
+    waiting = audit([ledger_of(mine), ledger_of(yours, pool="other")])
+    assert (waiting.proved, len(waiting.open_leases)) == (True, 1)
+    yours += [claimed(Y), 100, handed_back(Y)]
+    if is_released:
+        yours += [100, gpu_released(Y, 1, "g1")]
+    refused = audit([ledger_of(mine), ledger_of(yours, pool="other")])
+    assert (refused.proved, refused.failures) == (True, 0)
+    assert refused.user_time_us == 1_000_000 + 200_000 * is_released
+
+
+def test_a_run_that_waited_for_the_hosts_lock_overlaps_with_nothing() -> None:
+    mine = [*BEGINNING, *run_on(X, "g1", ms=1_000)]
+    yours = [
+        *BEGINNING,
+        requested(Y, gpu=wants(), pool="other"),
+        scheduled(Y, gpus=("g1",)),
+        claimed(Y),
+        1_005,
+        started(Y),
+        100,
+        finished(Y),
+    ]
+    assert audit([ledger_of(mine), ledger_of(yours, pool="other")]).proved
+    early = [*yours[:5], 1_004, *yours[6:]]
+    assert kinds(audit([ledger_of(mine), ledger_of(early, pool="other")])) == ["overlap"]
+
+
+@pytest.mark.parametrize("reason", ["agent_restarted", "lease_expired"])
+def test_the_log_does_not_say_when_a_lost_run_ended(reason: str) -> None:
+    mine = [*BEGINNING, *run_on(X, "g1", ms=50)[:-1], 5_000, attempt_lost(X, reason=reason)]
+    yours = [*BEGINNING, 500, *run_on(Y, "g1", ms=100, pool="other")]
+    for steps in (mine, [*mine, gpu_released(X, 1, "g1")]):
+        assert audit([ledger_of(steps), ledger_of(yours, pool="other")]).proved
 
 
 def test_every_failure_is_counted_and_some_are_told() -> None:
