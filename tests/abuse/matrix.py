@@ -19,7 +19,7 @@ from infra.sandbox.docker.adapter import DockerSandbox
 from infra.toolchain.model import ToolchainMissing
 from tests.abuse.attack import CONTROLS, Attack, Enclosure, drive
 from tests.abuse.builds import BUILDS
-from tests.abuse.enclosures import Enclosed, PlainBubblewrap, PlainContainer
+from tests.abuse.enclosures import Enclosed, PlainBubblewrap, PlainContainer, remove_images_of
 from tests.abuse.runs import RUNS
 from tests.support.sandboxes import ATTACKS as SHARED
 from tests.support.toolchain_images import ensure_toolchain_images
@@ -90,8 +90,10 @@ async def _containers(programs: Path, undo: contextlib.AsyncExitStack) -> Mappin
     toolchain = await ensure_toolchain_images()
     run_image, build_image = toolchain.run_image, toolchain.build_image
     assert run_image and build_image
-    sandbox = DockerSandbox(f"abuse-{os.getpid()}", run_image=run_image, build_image=build_image)
+    owner = f"abuse-{os.getpid()}"
+    sandbox = DockerSandbox(owner, run_image=run_image, build_image=build_image)
     await sandbox.open()
+    undo.push_async_callback(remove_images_of, owner)
     undo.push_async_callback(sandbox.close)
     return {
         "docker": Enclosed("docker", sandbox, programs),

@@ -17,7 +17,7 @@ from infra.sandbox.docker import adapter
 from infra.sandbox.docker.adapter import DockerSandbox
 from infra.sandbox.port import SandboxError
 from tests.abuse.attack import Enclosure, Order, drive
-from tests.abuse.enclosures import Enclosed, PlainContainer
+from tests.abuse.enclosures import Enclosed, PlainContainer, remove_images_of
 from tests.abuse.matrix import ATTACKS
 from tests.integration.docker import test_profile as read_back
 from tests.support.containers import containers_of
@@ -216,6 +216,7 @@ async def test_without_a_layer_something_gets_through_or_is_seen(
         seen = await drive(mutated, attack)
     finally:
         await sandbox.close()
+        await remove_images_of(OWNER)
     assert seen.looked or seen.said, "the program must have run"
     assert attack.judge(seen)
 

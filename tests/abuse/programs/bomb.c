@@ -63,6 +63,7 @@ static void family(long most) {
 static void shared(long most) {
     int id = shmget(IPC_PRIVATE, (size_t)most * MIB, IPC_CREAT | 0600);
     char *room = id < 0 ? (char *)-1 : shmat(id, NULL, 0);
+    if (id >= 0) shmctl(id, IPC_RMID, NULL); /* or it would stay, in a control for good */
     if (room != (char *)-1) dirty(room, (size_t)most * MIB);
     tell("shared", room == (char *)-1 ? -1 : 0);
 }
