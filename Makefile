@@ -29,10 +29,10 @@ lint: setup ## Check style, types and the direction of imports
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
 
-test-containers: setup ## Pass the tests that talk to Kafka and PostgreSQL with both in containers
-	@HERMES_TEST_SERVERS=containers $(PYTEST) tests/integration/log tests/integration/projections \
-	  tests/integration/streams tests/integration/server --ignore tests/integration/server/test_openapi.py \
-	  --ignore tests/integration/server/test_head.py tests/acceptance/test_main_job.py tests/containers
+test-containers: setup ## Pass the tests that lean on Kafka and PostgreSQL with both in containers
+	@HERMES_TEST_SERVERS=containers $(PYTEST) tests/containers tests/acceptance/test_main_job.py \
+	  tests/integration/log tests/integration/projections tests/integration/streams \
+	  tests/integration/server/test_{outages,requests,runs,tails}.py
 
 chaos: setup ## Run 1,000 executions while everything is killed in turn
 	@HERMES_CHAOS_EXECUTIONS=1000 $(PYTEST) -s tests/chaos
