@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
@@ -11,15 +13,18 @@ _T = TypeVar("_T")
 
 
 async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """`asyncio.to_thread`, but when cancelled it returns only once the thread is done.
+    """`asyncio.to_thread`, but when cancelled, however often, it returns once the thread is done.
 
-    So what the thread writes to can be removed safely.
+    So what the thread works on can be closed and removed safely.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    # No task: those are all cancelled when a loop ends, which would tell us nothing of the thread.
+    done = asyncio.get_running_loop().run_in_executor(None, partial(work, *args, **kwargs))
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(done)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # seen, and of no interest any more
+        while not done.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([done])
+        if not done.cancelled():
+            done.exception()  # seen, and of no interest any more
         raise

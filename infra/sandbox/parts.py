@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
-from infra.sandbox import tree
 from infra.sandbox.cgroups import ControlGroup, ControlGroups
 from infra.sandbox.port import MIB, SandboxError, SandboxSpec
+from infra.sandbox.sources import copy_sources
 from infra.sandbox.users import UserPool
 from infra.sandbox.view import AssembledView, DelegatedView, Template
 
@@ -86,13 +85,10 @@ class Parts:
 
     async def copy_function(self) -> None:
         """A build's sources into its work folder, as the sandbox's user."""
-        source = os.open(self._spec.function_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            await asyncio.to_thread(tree.copy, source, self._work_fd, self.user)
+            await copy_sources(self._spec.function_dir, self._work_fd, self.user)
         except OSError as error:
             raise SandboxError(f"cannot copy the sources: {error}") from error
-        finally:
-            os.close(source)
 
     def release(self) -> None:
         """Undo everything."""

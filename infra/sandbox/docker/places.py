@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -12,6 +11,7 @@ from infra.sandbox import tree
 from infra.sandbox.docker.channel import Channel
 from infra.sandbox.pipes import OutputPipes
 from infra.sandbox.port import SandboxError, SandboxSpec
+from infra.sandbox.sources import copy_sources
 from infra.sandbox.users import UserPool
 
 # What differs from container to container; the rest stands in the images.
@@ -117,11 +117,7 @@ class Places:
 
     async def copy_function(self) -> None:
         """A build's sources into its work folder, as the container's user. Raises OSError."""
-        source = os.open(self._spec.function_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            await asyncio.to_thread(tree.copy, source, self._work_fd, self.user)
-        finally:
-            os.close(source)
+        await copy_sources(self._spec.function_dir, self._work_fd, self.user)
 
     def release(self) -> None:
         """Undo everything."""
