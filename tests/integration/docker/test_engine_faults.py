@@ -49,6 +49,7 @@ async def faulty(
         await sandbox.open()
     assert sandbox._users is not None
     free = len(sandbox._users._free)
+    monkeypatch.setattr(containers, "_LATE_LOOKS", (0.2, 0.5))
     yield Runner(sandbox, attacks)
     engine.heal()
     await gone(owner)
@@ -211,8 +212,9 @@ async def test_a_cancelled_start_leaves_nothing(faulty: Runner, no_input: int) -
 
 
 async def test_an_agent_out_of_descriptors_starts_nothing_and_leaks_nothing(
-    faulty: Runner, no_input: int
+    faulty: Runner, no_input: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(containers, "_PAUSES", (0.01, None))
     await faulty.run("/bin/true")  # so that the connection to the engine is open
     await gone(faulty.sandbox._owner)  # type: ignore[attr-defined]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -10,7 +10,7 @@ import pytest
 
 from infra.sandbox import lifetime
 from infra.sandbox.docker.channel import Channel
-from infra.sandbox.port import SandboxError
+from infra.sandbox.port import Undying
 from tests.support.sandboxes import Runner, members_of
 
 
@@ -62,9 +62,9 @@ async def test_what_does_not_die_keeps_what_it_holds(
     monkeypatch.setattr(lifetime, "KILL_PATIENCE", 0.1)
     monkeypatch.setattr(Channel, "kill", lambda _: None)
     monkeypatch.setattr(signal, "pidfd_send_signal", lambda *_: None)
-    with pytest.raises(SandboxError, match="does not die"):
+    with pytest.raises(Undying, match="does not die"):
         await prepared.kill("cancelled")
-    with pytest.raises(SandboxError, match="does not die"):
+    with pytest.raises(Undying, match="does not die"):
         await prepared.close()
     assert len(users._free) == free
     assert members_of(owner)
