@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from infra.sandbox.kernel_files import read, write
-from infra.sandbox.port import SandboxError
+from infra.sandbox.port import SandboxError, Undying
 
 KILL_PATIENCE = (
     30.0  # seconds; a process in an uninterruptible call may outlive SIGKILL for a while
@@ -81,12 +81,12 @@ class ControlGroup:
         return self._layout.usage(self.name)
 
     async def kill(self) -> None:
-        """SIGKILL over and over until the group is empty. Raises SandboxError after 30 s."""
+        """SIGKILL over and over until the group is empty. Raises Undying after 30 s."""
         deadline = time.monotonic() + KILL_PATIENCE
         pause = 0.0005
         while self._kill_once():
             if time.monotonic() > deadline:
-                raise SandboxError(f"processes of {self.name} do not die: {self.processes()}")
+                raise Undying(f"processes of {self.name} do not die: {self.processes()}")
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.05)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from infra.sandbox.cgroups import KILL_PATIENCE, ControlGroup
 from infra.sandbox.guard_client import Guard
 from infra.sandbox.pipes import OutputPipes
-from infra.sandbox.port import LATER, KillReason, SandboxError, SandboxExit, SandboxSpec
+from infra.sandbox.port import LATER, KillReason, SandboxError, SandboxExit, SandboxSpec, Undying
 
 _GUARD_SLACK = 1.0  # seconds past the limit: the guard acts only when this process has not
 
@@ -214,7 +214,7 @@ class Lifetime(abc.ABC):
     async def _die(self, end: asyncio.Future[float] | asyncio.Future[None]) -> None:
         await asyncio.wait({end}, timeout=KILL_PATIENCE)
         if not end.done():
-            raise SandboxError(f"sandbox {self._name} does not die")
+            raise Undying(f"sandbox {self._name} does not die")
 
     def _members(self) -> list[int]:
         if self._gone.done():

@@ -35,6 +35,10 @@ class GpuUnavailable(SandboxError):
     """This host cannot give a program its GPU"""
 
 
+class Undying(SandboxError):
+    """A process of a sandbox does not die"""
+
+
 class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What one program may use. `output` is per stream and enforced by who reads the pipes."""
 
@@ -156,7 +160,8 @@ class Prepared(Protocol):
     async def wait(self) -> SandboxExit:
         """Wait for the main program's end; afterwards no process of the sandbox lives.
 
-        Raises SandboxError if one does not die within 30 s.
+        Raises Undying if one does not die within 30 s, SandboxError if the sandbox was ended from
+        outside.
         """
 
     async def kill(self, reason: KillReason, grace: float = 0.0) -> None:
@@ -165,8 +170,8 @@ class Prepared(Protocol):
     async def close(self) -> None:
         """Kill what lives and remove every trace. Idempotent.
 
-        Raises SandboxError if something does not die within 30 s (a driver's call that hangs); what
-        it holds stays taken then, `held_fds` too.
+        Raises Undying if something does not die within 30 s (a driver's call that hangs); what it
+        holds stays taken then, `held_fds` too.
         """
 
 

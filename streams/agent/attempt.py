@@ -20,7 +20,7 @@ from hermes.domain.codec import encode
 from hermes.domain.execution import AttemptState, ExecutionState
 from hermes.domain.resources import Usage
 from hermes.errors import HermesError, LogUnavailable, NotFound, UserError
-from infra.sandbox.port import GpuUnavailable, KillReason, Prepared, SandboxError, SandboxExit
+from infra.sandbox.port import GpuUnavailable, KillReason, Prepared, SandboxExit, Undying
 from infra.toolchain.model import Toolchain, ToolchainMissing
 from streams.agent.build import keep_artifact
 from streams.agent.gpu_keeper import GpuLease
@@ -38,6 +38,7 @@ GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a cancelled program."""
 LONGEST_PAUSE = 10.0
 """Seconds between a fault of this host and the return of the attempt that met it."""
+_STOPPED = f"{ev.HOST_FAULT}the agent stopped before the program started"
 _UNDYING = "a process of a run does not die"
 Stop = Literal["cancelled", "fenced", "shutdown"]
 
@@ -81,7 +82,7 @@ class Attempt:
         self._halt("fenced")
 
     def shut_down(self) -> None:
-        """The agent stops; the scheduler will call the attempt lost."""
+        """The agent stops; the scheduler will call the attempt lost, if its program ran."""
         self._halt("shutdown")
 
     def _halt(self, stop: Stop) -> None:
@@ -115,6 +116,9 @@ class Attempt:
                 preparing.cancel()
             try:
                 await self._claim_and_run(preparing)
+                if self._stop == "shutdown" and self._start_is_told and not self._running:
+                    # The log has it as started, or will: no retry is used up by what never ran.
+                    await self._give_back(_STOPPED)
             finally:
                 # What it opened is on the stack only once it has ended.
                 await _settle(preparing)
@@ -166,7 +170,7 @@ class Attempt:
     async def _close(self, prepared: Prepared) -> None:
         try:
             await prepared.close()
-        except SandboxError:
+        except Undying:
             await self._fail_gpus(_UNDYING)
             raise
 
@@ -239,7 +243,7 @@ class Attempt:
         """How it ended. Its GPUs are looked at before anybody hears that they are free."""
         try:
             ended = await prepared.wait()
-        except SandboxError:
+        except Undying:
             await self._fail_gpus(_UNDYING)
             raise
         if self._lease is not None:
@@ -335,8 +339,10 @@ class Attempt:
             # Nothing keeps it from coming back here: a fault that passes gets the time to.
             pause = min(2.0 ** (self.number - 1), LONGEST_PAUSE)
             await asyncio.wait({self._halted}, timeout=pause)
-        if self._stop in ("fenced", "shutdown"):
-            return
+        if self._stop not in ("fenced", "shutdown"):
+            await self._give_back(reason)
+
+    async def _give_back(self, reason: str) -> None:
         await self._append(
             ev.ExecutionAttemptLost(
                 execution_id=self._execution.id,

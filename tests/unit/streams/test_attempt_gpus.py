@@ -13,7 +13,7 @@ import pytest
 
 from hermes.domain.ids import new_id
 from infra.gpu import FakeNvml, lock, locks
-from infra.sandbox.port import GpuUnavailable, SandboxError
+from infra.sandbox.port import GpuUnavailable, SandboxError, Undying
 from streams.agent import gpu_keeper
 from streams.agent.attempt import Attempt
 from tests.support.fake_nvml import FakeGpuSteering
@@ -167,12 +167,12 @@ async def test_a_run_that_does_not_die_keeps_its_gpu_from_the_next(
     parts: GpuHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def wait(self: FakePrepared) -> None:
-        raise SandboxError("a process does not die")
+        raise Undying("a process does not die")
 
     monkeypatch.setattr(FakePrepared, "wait", wait)
     async with attempting(parts) as (_, task):
         await asyncio.wait({task}, timeout=3)
-        assert isinstance(task.exception(), SandboxError)
+        assert isinstance(task.exception(), Undying)
     assert parts.host.gpus.drained == {parts.first: "a process of a run does not die"}
     assert "finished" not in parts.said
 
@@ -184,15 +184,37 @@ async def test_so_does_one_that_does_not_die_when_it_is_closed(
 
     async def close(self: FakePrepared) -> None:
         await closing(self)
-        raise SandboxError("a process does not die")
+        raise Undying("a process does not die")
 
     monkeypatch.setattr(FakePrepared, "close", close)
     async with attempting(parts) as (attempt, task):
         await running(parts)
         attempt.fence()
         await asyncio.wait({task}, timeout=3)
-        assert isinstance(task.exception(), SandboxError)
+        assert isinstance(task.exception(), Undying)
     assert parts.host.gpus.drained == {parts.first: "a process of a run does not die"}
+
+
+@pytest.mark.parametrize("when", ["wait", "close"])
+async def test_a_sandbox_that_was_ended_from_outside_leaves_its_gpu_in_service(
+    parts: GpuHost, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    closing = FakePrepared.close
+
+    async def fails(self: FakePrepared) -> None:
+        if when == "close":
+            await closing(self)
+        raise SandboxError("the container was ended from outside")
+
+    monkeypatch.setattr(FakePrepared, when, fails)
+    async with attempting(parts) as (attempt, task):
+        await running(parts)
+        if when == "close":
+            attempt.fence()
+        await asyncio.wait({task}, timeout=3)
+        assert isinstance(task.exception(), SandboxError)
+    assert parts.host.gpus.drained == {}
+    await (await parts.host.gpus.lease([parts.first])).close()
 
 
 async def test_a_driver_that_fails_costs_the_measures_and_not_the_run(parts: GpuHost) -> None:
