@@ -11,7 +11,8 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from hermes.domain.execution import ExecutionState
+from hermes.domain import events as ev
+from hermes.domain.execution import AttemptState, ExecutionState
 from hermes.domain.pool import AgentState, PoolState
 from hermes.domain.resources import Gpu, GpuRequest
 
@@ -142,10 +143,19 @@ def _decide(execution: ExecutionState, state: PoolState, free: list[_Free]) -> D
 
 def _spent(execution: ExecutionState) -> str | None:
     lost = [attempt for attempt in execution.attempts if attempt.status == "lost"]
-    started = [attempt for attempt in lost if attempt.started_at is not None]
+    started = [
+        attempt for attempt in lost if attempt.started_at is not None and not _was_returned(attempt)
+    ]
     if len(started) > execution.retries or len(lost) >= MAX_ATTEMPTS:
         return f"attempt {lost[-1].attempt} was lost: {lost[-1].reason}"
     return None
+
+
+def _was_returned(attempt: AttemptState) -> bool:
+    """Whether its own agent gave it back, as it does only before the program starts: `started` may
+    have been told beforehand, with the claim."""
+    reason = attempt.reason or ""
+    return reason == ev.GPU_UNAVAILABLE or reason.startswith(ev.HOST_FAULT)
 
 
 def _handed_back_by(execution: ExecutionState) -> str | None:

@@ -361,12 +361,16 @@ def test_what_was_handed_back_goes_to_another_agent_if_one_has_room() -> None:
     assert place.agent.agent == "a1"
 
 
-def test_what_was_handed_back_before_it_started_uses_up_no_retry() -> None:
+@pytest.mark.parametrize("is_said_to_have_started", [False, True])
+def test_what_was_handed_back_uses_up_no_retry(is_said_to_have_started: bool) -> None:
     pool = pool_of(joined(), requested(X, retries=0))
     for attempt in range(1, MAX_ATTEMPTS + 1):
         (place,) = planned(pool)
         append(pool, place)
-        pool.accept(claimed(X, attempt), handed_back(X, attempt, reason="host_fault: no engine"))
+        pool.accept(claimed(X, attempt))
+        if is_said_to_have_started:
+            pool.accept(started(X, attempt))
+        pool.accept(handed_back(X, attempt, reason="host_fault: no engine"))
     (end,) = planned(pool)
     assert isinstance(end, End)
     assert end.reason == f"attempt {MAX_ATTEMPTS} was lost: host_fault: no engine"

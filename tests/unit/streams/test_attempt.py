@@ -120,7 +120,8 @@ async def test_a_start_told_with_a_claim_that_is_not_accepted_is_none(
         getattr(attempt, halt)()
     assert parts.sandbox.prepared is not None
     assert not parts.sandbox.prepared.went
-    assert parts.events.kinds == ["claimed", "started"]
+    handed_back = ["attempt_lost"] if halt == "shut_down" else []
+    assert parts.events.kinds == ["claimed", "started", *handed_back]
 
 
 async def test_a_start_that_was_told_may_still_be_cancelled(parts: FakeHost) -> None:
@@ -211,9 +212,30 @@ async def test_an_end_while_started_is_on_its_way_does_not_start_the_program(
     async with attempting(parts) as (attempt, _):
         parts.events.before = lambda kind: getattr(attempt, how)() if "started" in kind else None
         attempt.claim_accepted()
-    assert "finished" not in parts.events.kinds
+    handed_back = ["attempt_lost"] if how == "shut_down" else []
+    assert parts.events.kinds == ["claimed", "started", *handed_back]
     assert parts.sandbox.prepared is not None
     assert not parts.sandbox.prepared.went
+
+
+async def test_an_agent_that_stops_hands_back_what_it_said_had_started_and_had_not(
+    parts: FakeHost,
+) -> None:
+    parts.sandbox.is_warm = True
+    async with attempting(parts) as (attempt, _):
+        await until(lambda: len(parts.events.sent) == 2)
+        attempt.shut_down()
+    data = parts.events.events[-1][1]
+    assert data["reason"] == "host_fault: the agent stopped before the program started"
+    assert (data["agent"], data["incarnation"], data["attempt"]) == ("a1", "i1", 1)
+
+
+async def test_an_agent_that_stops_leaves_what_runs_to_the_scheduler(parts: FakeHost) -> None:
+    parts.sandbox.is_warm = True
+    async with attempting(parts) as (attempt, _):
+        await running(parts, attempt)
+        attempt.shut_down()
+    assert parts.events.kinds == ["claimed", "started"]
 
 
 @pytest.mark.parametrize("how", ["fence", "shut_down"])
