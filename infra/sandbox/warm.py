@@ -17,7 +17,7 @@ from uuid import uuid4
 import msgspec
 
 from hermes.errors import NotFound
-from infra.sandbox.port import LATER, Guarantee, Prepared, Sandbox, SandboxError, SandboxSpec
+from infra.sandbox.port import LATER, Guarantee, Prepared, Sandbox, SandboxSpec
 from infra.sandbox.warm_demand import Demand, fit, share_out
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class WarmSandboxes:
             each = function.waiting.pop()
             try:
                 each.prepared.assign(spec)
-            except SandboxError as error:
+            except Exception as error:  # out of descriptors, say: nobody else knows of it now
                 self._died(function, each, error)
                 continue
             function.failures = 0
@@ -215,7 +215,9 @@ class WarmSandboxes:
             else:  # drained meanwhile
                 await asyncio.wait({self._discard(each)})
         except NotFound:  # gone from this host; whoever asks next has it fetched
-            self._functions.pop(kind, None)
+            if self._functions.get(kind) is function:
+                del self._functions[kind]
+            self._end_all(function)
         except Exception as error:  # whatever it is, it must not take the agent with it
             self._failed(function)
             log.warning("no sandbox waits for %s for now: %r", spec.function, error)

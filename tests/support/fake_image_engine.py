@@ -28,6 +28,10 @@ class FakeImageEngine:
         self.in_use: set[str] = set()
         #: It wants archives complete, whatever it has.
         self.picky = False
+        #: Unset: it takes its time to remove an image.
+        self.may_remove = asyncio.Event()
+        self.may_remove.set()
+        self.removals = 0
         #: It has no room for another image.
         self.full = False
         #: How often it was asked for an image's layers, which it does not give.
@@ -85,6 +89,8 @@ class FakeImageEngine:
         }
 
     async def delete(self, reference: str) -> list[dict[str, str]]:
+        self.removals += 1
+        await self.may_remove.wait()
         identity = self.tags.pop(reference, reference)
         if identity in self.in_use:
             raise DockerError(409, "a container uses it")

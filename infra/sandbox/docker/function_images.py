@@ -86,7 +86,11 @@ class FunctionImages:
                 self._entries[key] = self._entries.pop(key)  # the most recently used
         except (ImageFailed, OSError) as error:
             raise SandboxError(f"the function cannot be packaged as an image: {error}") from error
-        await self._tidy()
+        try:
+            await self._tidy()
+        except BaseException:  # cancelled: nobody is going to release it
+            entry.holders -= 1
+            raise
         return entry.id
 
     async def release(self, image: str) -> None:

@@ -99,6 +99,28 @@ async def test_an_image_that_a_container_still_uses_is_tried_again_later(
     assert held not in engine.stored
 
 
+async def test_a_hold_that_is_cancelled_while_others_are_removed_counts_for_nothing(
+    engine: FakeImageEngine, function: Path
+) -> None:
+    images = cache(engine, budget=0)
+    left = await images.hold(BASE, "a", function)
+    engine.in_use.add(left)
+    await images.release(left)
+    engine.in_use.clear()
+    engine.may_remove.clear()
+    before = engine.removals
+    holding = asyncio.create_task(images.hold(BASE, "b", function))
+    async with asyncio.timeout(5):
+        while engine.removals == before:
+            await asyncio.sleep(0)
+    holding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await holding
+    engine.may_remove.set()
+    await images.release("nothing")
+    assert list(engine.stored) == [BASE]
+
+
 async def test_an_image_that_somebody_removed_is_made_again(
     engine: FakeImageEngine, function: Path
 ) -> None:

@@ -27,6 +27,8 @@ class FakePrepared:
         self.serves: SandboxSpec | None = None if spec.stdin == LATER else spec
         self.lives = True
         self.closed = False
+        #: What `assign` raises.
+        self.refuses: Exception | None = None
 
     @property
     def waits(self) -> bool:
@@ -34,6 +36,8 @@ class FakePrepared:
 
     def assign(self, spec: SandboxSpec) -> None:
         assert self.serves is None, "handed out twice"
+        if self.refuses is not None:
+            raise self.refuses
         if not self.lives:
             raise SandboxError("it waits no more")
         self.serves = spec

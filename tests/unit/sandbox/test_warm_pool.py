@@ -159,6 +159,20 @@ async def test_one_that_died_is_never_handed_out_and_is_replaced(pool: Pool) -> 
     assert pool.waiting == ["hello"]
 
 
+@pytest.mark.parametrize("reason", [OSError("too many open files"), ValueError("whatever")])
+async def test_one_that_cannot_be_assigned_is_closed_whatever_the_reason(
+    pool: Pool, reason: Exception
+) -> None:
+    await pool.run()
+    await pool.settle()
+    (waiting,) = pool.inner.waiting
+    waiting.refuses = reason
+    assert not is_warm(await pool.run())
+    await pool.settle()
+    assert waiting.closed
+    assert pool.kept == []
+
+
 async def test_one_that_died_unasked_is_noticed(pool: Pool) -> None:
     await pool.run()
     await pool.settle()
@@ -211,6 +225,16 @@ async def test_nothing_waits_for_a_folder_that_is_gone(pool: Pool) -> None:
     await pool.run()
     await pool.settle()
     assert pool.waiting == ["hello"]
+
+
+async def test_what_waits_already_ends_when_the_folder_is_gone_for_the_next(pool: Pool) -> None:
+    await asyncio.gather(pool.run(), pool.run())
+    await pool.warm.tend()
+    assert pool.waiting == ["hello"]
+    pool.evicted = True
+    await pool.settle()
+    assert pool.waiting == []
+    assert pool.inner.living == []
 
 
 async def test_a_deleted_functions_are_drained(pool: Pool) -> None:
