@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -135,6 +136,10 @@ def _processes(folder: str) -> list[int]:
     try:
         return [int(pid) for pid in read(f"{folder}/cgroup.procs").split()]
     except FileNotFoundError:
+        return []
+    except OSError as error:
+        if error.errno != errno.ENODEV:  # it went while we read it: an engine removes its own
+            raise
         return []
 
 

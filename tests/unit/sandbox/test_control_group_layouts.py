@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from infra.sandbox import cgroup_layouts
+from infra.sandbox import cgroup_layouts, cgroups
 from infra.sandbox.cgroups import ControlGroups
 from infra.sandbox.port import SandboxError
 
@@ -112,3 +113,17 @@ def test_a_group_whose_limits_cannot_be_written_is_removed_again(tmp_path: Path)
     with pytest.raises(SandboxError, match="x-1"):
         groups.group("x-1").create(1, 1, 1.0)  # the fake's folder has no memory.max
     assert "x-1" not in groups.names()
+
+
+def test_a_group_that_goes_while_it_is_read_has_no_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version_two(tmp_path)
+    layout, _ = find(tmp_path)
+    assert isinstance(layout, cgroup_layouts.VersionTwo)
+
+    def gone(_: str) -> bytes:
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(cgroups, "read", gone)
+    assert ControlGroups(layout).group("one").processes() == []
