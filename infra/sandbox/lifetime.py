@@ -37,7 +37,10 @@ class Lifetime(abc.ABC):
         work: Path | None,
         release: Callable[[], None],
     ) -> None:
-        """`pid` is the outermost process, `release` gives back what the sandbox took."""
+        """`pid` is the outermost process, `release` gives back what the sandbox took.
+
+        Raises OSError, and keeps nothing then.
+        """
         self._spec = spec
         self._name = spec.name  # stays when it is assigned
         self._pid = pid
@@ -48,7 +51,12 @@ class Lifetime(abc.ABC):
         self._release = release
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(pid)
-        self._watch(spec.held_fds)
+        try:
+            self._watch(spec.held_fds)
+        except OSError:
+            os.close(self._pidfd)
+            guard.done(spec.name)
+            raise
         self._killed: KillReason | None = None
         self._empty = False
         self._started: float | None = None
@@ -112,6 +120,13 @@ class Lifetime(abc.ABC):
             raise SandboxError(f"sandbox {self._name} has its input already")
         if not self.waits:
             raise SandboxError(f"sandbox {self._name} waits no more")
+        try:
+            self._take_over(spec)
+        except OSError as error:
+            raise SandboxError(f"sandbox {self._name} cannot be assigned: {error}") from error
+
+    def _take_over(self, spec: SandboxSpec) -> None:
+        """Serve `spec`. Raises OSError: it can only be closed then."""
         self._spec = spec
         if spec.held_fds:
             self._watch(spec.held_fds)

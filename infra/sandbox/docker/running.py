@@ -56,9 +56,8 @@ class DockerRun(Lifetime):
             raise
         self._loop.add_reader(channel.fileno(), self._reported)
 
-    def assign(self, spec: SandboxSpec) -> None:
-        """See `Prepared`."""
-        super().assign(spec)
+    def _take_over(self, spec: SandboxSpec) -> None:
+        super()._take_over(spec)
         self._take_input(spec.stdin)
 
     def _take_input(self, stdin: int) -> None:

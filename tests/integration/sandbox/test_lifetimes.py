@@ -210,6 +210,21 @@ async def test_a_failed_start_says_why_and_leaves_nothing(runner: Runner, tmp_pa
     assert control_groups_of(f"test-{os.getpid()}") == []
 
 
+async def test_a_start_whose_guard_cannot_be_told_leaves_nothing(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("too many open files")
+
+    before = Taken()
+    with monkeypatch.context() as patched:
+        patched.setattr(runner.sandbox._guard, "watch", fail)  # type: ignore[attr-defined]
+        with pytest.raises(SandboxError, match="too many open files"):
+            await runner.run("normal")
+    assert Taken().is_no_more_than(before)
+    assert control_groups_of(f"test-{os.getpid()}") == []
+
+
 async def test_a_cancelled_start_leaves_nothing(runner: Runner) -> None:
     before = Taken()
     stdin = os.open(os.devnull, os.O_RDONLY)

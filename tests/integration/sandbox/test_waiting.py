@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import signal
@@ -46,6 +47,22 @@ async def test_one_that_has_its_input_is_not_assigned(runner: Runner, no_input: 
     prepared = await runner.sandbox.prepare(spec)
     with pytest.raises(SandboxError, match="input already"):
         prepared.assign(early(spec))
+    await prepared.close()
+
+
+async def test_one_whose_guard_cannot_be_told_says_so_as_a_sandbox_does(
+    runner: Runner, no_input: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = runner.spec("/bin/true", stdin=no_input, held_fds=(no_input,))
+    prepared = await runner.sandbox.prepare(early(spec))
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner.sandbox._guard, "watch", fail)  # type: ignore[attr-defined]
+        with pytest.raises(SandboxError, match="too many open files"):
+            prepared.assign(spec)
     await prepared.close()
 
 
