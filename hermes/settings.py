@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -46,7 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 0  # 0: twice the cores
     fake_gpus: int = 0  # GPUs that only say so, for tests of scheduling
     fake_gpus_file: Path | None = None  # steers what they say
-    gpu_recheck: float = 30.0  # between two looks at a GPU that nobody uses
+    #: Between two looks at a GPU that nobody uses.
+    gpu_recheck: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 30.0
 
     heartbeat: float = 1.0
     lease: float = 10.0

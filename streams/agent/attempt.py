@@ -333,12 +333,15 @@ class Attempt:
 
     async def _hand_back(self, error: HermesError) -> None:
         """Say at once that the attempt is lost: its lease need not run out."""
-        reason = ev.GPU_UNAVAILABLE
-        if not isinstance(error, GpuUnavailable):
+        if isinstance(error, GpuUnavailable):
+            reason = ev.GPU_UNAVAILABLE
+            # It is out of service now, so another is chosen; should each be refused, then slowly.
+            pause = 2.0 ** (self.number - 2) if self.number > 1 else 0.0
+        else:
             reason = f"{ev.HOST_FAULT}{_sentence(error)}"
             # Nothing keeps it from coming back here: a fault that passes gets the time to.
-            pause = min(2.0 ** (self.number - 1), LONGEST_PAUSE)
-            await asyncio.wait({self._halted}, timeout=pause)
+            pause = 2.0 ** (self.number - 1)
+        await asyncio.wait({self._halted}, timeout=min(pause, LONGEST_PAUSE))
         if self._stop not in ("fenced", "shutdown"):
             await self._give_back(reason)
 

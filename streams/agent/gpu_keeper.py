@@ -37,13 +37,16 @@ _LONGEST_PAUSE = 3600.0
 
 
 class _Kept:
-    """One GPU. `reason` is why it is out of service; `not_before` is when to ask again."""
+    """One GPU. `reason` is why it is out of service; `not_before` is when to ask again. `adopted`:
+    only the log says that reason. `restoring`: the log may still say one that is none any more."""
 
     def __init__(self, gpu: HostGpu) -> None:
         self.gpu = gpu
         self.uuid = gpu.gpu.uuid
         self.thread = GpuThread(f"gpu-{self.uuid}")
         self.reason: str | None = None
+        self.adopted = False
+        self.restoring = False
         self.leased = False
         self.uncorrected: int | None = None
         self.last_xid: float | None = None
@@ -155,12 +158,27 @@ class GpuKeeper:
             raise
         return lease
 
+    def is_unused(self, uuid: str) -> bool:
+        """Whether it is one of this host's, and no sandbox of any agent has it now."""
+        if uuid not in self._kept:
+            return False
+        try:
+            os.close(lock(uuid))
+        except (GpuBusy, OSError):
+            return False
+        return True
+
     async def lock(self, kept: _Kept) -> int:
         """The descriptor that holds it. Raises GpuUnavailable."""
         deadline = time.monotonic() + LOCK_PATIENCE
         while True:
-            if kept.reason is not None:
-                raise GpuUnavailable(f"GPU {kept.uuid} is out of service: {kept.reason}")
+            self._drop_adopted(kept)
+            if (reason := kept.reason) is not None:
+                if kept.uuid not in self._reports.drained():
+                    # Another agent of this host has said that it is well. What the log takes for
+                    # well is scheduled again and again, and each time an attempt is used up.
+                    await self._reports.drain(kept.uuid, reason)
+                raise GpuUnavailable(f"GPU {kept.uuid} is out of service: {reason}")
             try:
                 descriptor = lock(kept.uuid)
             except GpuBusy:
@@ -195,7 +213,7 @@ class GpuKeeper:
         """A sandbox could not use it, or keeps it, though the driver may find it well: each time
         it takes longer until it is tried again."""
         kept.faults += 1
-        pause = min(self._recheck * 2**kept.faults, _LONGEST_PAUSE)
+        pause = min(self._recheck * 2 ** min(kept.faults, 7), _LONGEST_PAUSE)
         kept.not_before = time.monotonic() + pause
         await self._drain(kept, reason)
 
@@ -240,15 +258,21 @@ class GpuKeeper:
 
     async def _recheck_one(self, kept: _Kept) -> None:
         said = self._reports.drained().get(kept.uuid)
-        if kept.reason is None and said is not None:
+        self._drop_adopted(kept)
+        if kept.reason is None and said is not None and not kept.restoring:
             # By an earlier agent, or another one of this host: a restart heals no GPU.
-            kept.reason = said
+            kept.reason, kept.adopted = said, True
             kept.last_xid = time.monotonic()
         is_unsaid = kept.reason is not None and said is None
         if not kept.leased and time.monotonic() >= kept.not_before:
             await self._examine_idle(kept)
         if is_unsaid and kept.reason is not None:
             await self._reports.drain(kept.uuid, kept.reason)
+
+    def _drop_adopted(self, kept: _Kept) -> None:
+        """What only the log said is over when the log says so: another agent has looked at it."""
+        if kept.adopted and kept.uuid not in self._reports.drained():
+            kept.reason, kept.adopted = None, False
 
     async def _examine_idle(self, kept: _Kept) -> None:
         try:
@@ -261,11 +285,17 @@ class GpuKeeper:
             os.close(descriptor)
         if finding.reason is not None:
             await self._drain(kept, finding.reason)
+        elif time.monotonic() < kept.not_before:
+            return  # the driver has reported an error meanwhile, and may say more of it soon
         elif kept.reason is not None and self._is_quiet(kept, finding):
             log.warning("GPU %s is back in service, after: %s", kept.uuid, kept.reason)
-            kept.reason = None
+            kept.reason, kept.adopted = None, False
             kept.uncorrected = finding.uncorrected
-            await self._reports.restore(kept.uuid)
+            kept.restoring = True
+            try:
+                await self._reports.restore(kept.uuid)
+            finally:
+                kept.restoring = False
 
     def _is_quiet(self, kept: _Kept, finding: Finding) -> bool:
         if finding.tells_needs or kept.last_xid is None:
@@ -284,6 +314,7 @@ class GpuKeeper:
 
     async def _drain(self, kept: _Kept, reason: str) -> None:
         if kept.reason is not None:
+            kept.adopted = False  # it has been found here too
             return
         kept.reason = reason
         log.error("GPU %s is out of service: %s", kept.uuid, reason)

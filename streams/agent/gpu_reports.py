@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeVar
 
 from hermes.domain import events as ev
 from hermes.domain.codec import encode
@@ -16,7 +16,10 @@ from streams.log import LogWriter, new_event
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _RETRY = 0.5
+_READ = 5.0
 
 
 class Reports(Protocol):
@@ -29,7 +32,8 @@ class Reports(Protocol):
         """Say that it is out of service: nothing that is appended later comes before it."""
 
     async def restore(self, uuid: str) -> None:
-        """Say that it is well again."""
+        """Say that it is well again: `drained` has it no more when this returns, unless it was
+        taken out of service anew."""
 
 
 class LogReports:
@@ -49,24 +53,31 @@ class LogReports:
 
     async def drain(self, uuid: str, reason: str) -> None:
         """Hand `agent.gpu_drained` over, however long the log takes."""
-        await self._append(
+        event = self._event(
             ev.AgentGpuDrained(
                 agent=self._agent, incarnation=self._incarnation, gpu=uuid, reason=reason
             )
         )
+        await self._insist(lambda: self._events.send(self._fold.topic, self._agent, encode(event)))
 
     async def restore(self, uuid: str) -> None:
-        """Hand `agent.gpu_restored` over, however long the log takes."""
-        await self._append(
+        """Append `agent.gpu_restored`, however long the log takes, until it is folded."""
+        event = self._event(
             ev.AgentGpuRestored(agent=self._agent, incarnation=self._incarnation, gpu=uuid)
         )
+        position = await self._insist(
+            lambda: self._events.append(self._fold.topic, self._agent, event)
+        )
+        while not await self._fold.reached(position.offset, _READ):
+            log.warning("GPU %s is well again, but the log is read slowly", uuid)
 
-    async def _append(self, data: ev.EventData) -> None:
-        event = new_event(data, f"agent:{self._agent}")
+    def _event(self, data: ev.EventData) -> ev.Event:
+        return new_event(data, f"agent:{self._agent}")
+
+    async def _insist(self, hand_over: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                await self._events.send(self._fold.topic, self._agent, encode(event))
-                return
+                return await hand_over()
             except LogUnavailable as error:
                 log.warning("the state of a GPU waits for the log: %s", error)
                 await asyncio.sleep(_RETRY)

@@ -33,6 +33,10 @@ def test_images_are_named_by_toolchain() -> None:
         ("HERMES_TOOLCHAIN_IMAGES", "=image"),
         ("HERMES_WARM", "many"),
         ("HERMES_WARM", "-1"),
+        ("HERMES_GPU_RECHECK", "0"),
+        ("HERMES_GPU_RECHECK", "-1"),
+        ("HERMES_GPU_RECHECK", "nan"),
+        ("HERMES_GPU_RECHECK", "inf"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_its_name(variable: str, value: str) -> None:

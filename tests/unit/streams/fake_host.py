@@ -137,6 +137,9 @@ class FakeFold:
         self.state = PoolPartition().state
         self.state.next_offset = 42
 
+    async def reached(self, offset: int, timeout: float) -> bool:
+        return self.state.next_offset > offset
+
 
 class EventWriter(FakeWriter):
     """Keeps events; `before` is called with each kind before it is taken."""

@@ -14,12 +14,15 @@ import pytest
 from hermes.domain.ids import new_id
 from infra.gpu import FakeNvml, lock, locks
 from infra.sandbox.port import GpuUnavailable, SandboxError, Undying
+from streams.agent import attempt as attempt_module
 from streams.agent import gpu_keeper
 from streams.agent.attempt import Attempt
 from tests.support.fake_nvml import FakeGpuSteering
 from tests.unit.domain.making import (
     PoolPartition,
     gpu,
+    gpu_released,
+    handed_back,
     joined,
     requested,
     scheduled,
@@ -38,7 +41,7 @@ class GpuHost(FakeHost):
         super().__init__(folder, gpus=library)
         self.first, self.second = library.inventory()
 
-    def attempt(self) -> Attempt:
+    def attempt(self, number: int = 1) -> Attempt:
         pool = PoolPartition()
         pool.accept(
             took_over(),
@@ -46,6 +49,12 @@ class GpuHost(FakeHost):
             requested(X, gpu=wants()),
             scheduled(X, gpus=(self.first,)),
         )
+        for before in range(1, number):
+            pool.accept(
+                handed_back(X, before),
+                gpu_released(X, before, self.first),
+                scheduled(X, before + 1, gpus=(self.first,)),
+            )
         execution = pool.state.live[X]
         return Attempt(self.host, execution, execution.attempts[-1])
 
@@ -63,8 +72,10 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GpuHost:
 
 
 @asynccontextmanager
-async def attempting(parts: GpuHost) -> AsyncIterator[tuple[Attempt, asyncio.Task[None]]]:
-    attempt = parts.attempt()
+async def attempting(
+    parts: GpuHost, number: int = 1
+) -> AsyncIterator[tuple[Attempt, asyncio.Task[None]]]:
+    attempt = parts.attempt(number)
     task = asyncio.create_task(attempt.run())
     attempt.claim_accepted()
     try:
@@ -161,6 +172,18 @@ async def test_a_gpu_that_is_out_of_service_already_hands_the_attempt_back(parts
         pass
     assert parts.said == ["claimed", "attempt_lost"]
     assert parts.sandbox.prepared is None
+
+
+async def test_an_attempt_that_was_handed_back_before_is_so_again_after_a_pause(
+    parts: GpuHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt_module, "LONGEST_PAUSE", 0.4)
+    parts.sandbox.error = GpuUnavailable("the engine has no NVIDIA runtime")
+    async with attempting(parts, number=3):
+        await asyncio.sleep(0.2)
+        assert parts.said == ["claimed"]
+        assert parts.first in parts.host.gpus.drained
+    assert parts.said == ["claimed", "attempt_lost"]
 
 
 async def test_a_run_that_does_not_die_keeps_its_gpu_from_the_next(

@@ -108,3 +108,25 @@ async def test_the_log_is_told_in_the_agents_name_and_waited_for(
     }
     assert restored["kind"] == "agent.gpu_restored/1"
     assert restored["actor"] == "agent:a1"
+
+
+async def test_a_gpu_is_told_to_be_well_once_that_can_be_read_in_the_log() -> None:
+    pool = PoolPartition()
+    pool.accept(took_over(), joined("a1", "i1", gpu("g1")), gpu_drained("g1"))
+
+    class SlowFold(FakeFold):
+        asked = 0
+
+        async def reached(self, offset: int, timeout: float) -> bool:
+            self.asked += 1
+            await asyncio.sleep(0.05)
+            return self.asked == 3
+
+    fold: Any = SlowFold()
+    events: Any = EventWriter()
+    reports = LogReports(fold, events, "a1", "i1")
+    restoring = asyncio.create_task(reports.restore("g1"))
+    await asyncio.sleep(0.07)
+    assert not restoring.done()
+    await restoring
+    assert len(events.sent) == 1

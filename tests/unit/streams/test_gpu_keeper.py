@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from hermes.domain.ids import new_id
-from infra.gpu import FakeNvml, lock, locks
+from infra.gpu import FakeNvml, GpuFault, Xid, lock, locks
 from infra.sandbox.port import GpuUnavailable
-from streams.agent import gpu_keeper
+from streams.agent import gpu_events, gpu_keeper
 from streams.agent.gpu_keeper import GpuKeeper
 from tests.support.fake_nvml import FakeGpuSteering, FakeReports
 
@@ -306,3 +306,124 @@ async def test_a_lease_that_is_given_up_while_it_waits_leaves_nothing_locked(kep
     await asyncio.wait({waiting})
     os.close(lock(kept.first))
     await lease.close()
+
+
+async def test_a_refused_lease_tells_the_log_why_where_it_does_not_know(kept: Kept) -> None:
+    """Another agent of the host has found it well; here it cannot be used all the same."""
+    lease = await kept.keeper.lease([kept.first])
+    await lease.fail("the engine has no NVIDIA runtime")
+    await lease.close()
+    with pytest.raises(GpuUnavailable):
+        await kept.keeper.lease([kept.first])
+    assert kept.reports.said == [(kept.first, "the engine has no NVIDIA runtime")]
+    kept.reports.state.clear()
+    with pytest.raises(GpuUnavailable):
+        await kept.keeper.lease([kept.first])
+    assert kept.reports.state == {kept.first: "the engine has no NVIDIA runtime"}
+
+
+async def test_what_only_the_log_said_is_over_when_the_log_says_so(kept: Kept) -> None:
+    kept.reports.state[kept.first] = "Xid 79"
+    kept.steering.say(0, tells_needs=False)
+    async with watched(kept):
+        await until(lambda: kept.first in kept.keeper.drained)
+        kept.reports.state.clear()
+        await until(lambda: kept.keeper.drained == {})
+    assert kept.reports.said == []
+
+
+async def test_a_lease_too_hears_that_the_log_says_so(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, recheck=60.0)
+    kept.reports.state[kept.first] = "Xid 79"
+    kept.steering.say(0, tells_needs=False)
+    async with watched(kept):
+        await until(lambda: kept.first in kept.keeper.drained)
+        kept.reports.state.clear()
+        await (await kept.keeper.lease([kept.first])).close()
+    assert kept.reports.said == []
+
+
+async def test_what_is_unwell_here_too_stays_out_whatever_the_log_says(kept: Kept) -> None:
+    kept.reports.state[kept.first] = "Xid 79"
+    kept.steering.say(0, needs="a reset")
+    async with watched(kept):
+        await until(lambda: kept.first in kept.keeper.drained)
+        await asyncio.sleep(0.2)
+        kept.reports.state.clear()
+        await until(lambda: kept.first in kept.reports.state)
+        assert kept.first in kept.keeper.drained
+
+
+async def test_what_was_put_back_here_is_not_taken_out_for_what_the_log_still_says(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LateReports(FakeReports):
+        """A log that is read late."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.is_read = asyncio.Event()
+
+        async def restore(self, uuid: str) -> None:
+            self.said.append((uuid, None))
+            await self.is_read.wait()
+            self.state.pop(uuid)
+
+    class DeafNvml(FakeNvml):
+        """Cannot hear of errors: with each that it may have missed, all GPUs are looked at."""
+
+        def next_xid(self, timeout: float) -> Xid | None:
+            raise GpuFault("Unknown Error")
+
+    monkeypatch.setattr(gpu_events, "_AFTER_FAULT", 0.05)
+    library = kept.library = DeafNvml(2, new_id(), kept.steering.path)
+    reports = kept.reports = LateReports()
+    keeper = kept.keeper = GpuKeeper(library, library.inventory(), reports, 60.0)
+    kept.first, _ = library.inventory()
+    reports.state[kept.first] = "Xid 79"
+    async with watched(kept):
+        await until(lambda: reports.said == [(kept.first, None)])
+        await asyncio.sleep(0.3)
+        assert kept.first not in keeper.drained
+        await (await keeper.lease([kept.first])).close()
+        reports.is_read.set()
+        await until(lambda: reports.state == {})
+        await asyncio.sleep(0.2)
+    assert (kept.first, "Xid 79") not in reports.said
+
+
+async def test_an_error_that_comes_while_it_is_looked_at_keeps_it_out(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, recheck=0.5)
+    kept.reports.state[kept.first] = "it needed a reset"
+    kept.steering.say(0, hangs=0.3)
+    async with watched(kept):
+        await asyncio.sleep(0.1)
+        kept.steering.xid(0, 79)
+        await asyncio.sleep(0.4)
+        assert kept.first in kept.keeper.drained
+        kept.steering.say(0, hangs=0.0)
+        await until(lambda: kept.keeper.drained == {})
+
+
+async def test_a_gpu_that_was_never_usable_is_tried_again_within_an_hour(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_keeper, "_LONGEST_PAUSE", 0.3)
+    lease = await kept.keeper.lease([kept.first])
+    kept.keeper._kept[kept.first].faults = 5_000
+    await lease.fail("the engine has no NVIDIA runtime")
+    await lease.close()
+    async with watched(kept):
+        await until(lambda: kept.keeper.drained == {})
+
+
+async def test_whether_a_gpu_is_in_use_on_this_host(kept: Kept) -> None:
+    assert kept.keeper.is_unused(kept.first)
+    lease = await kept.keeper.lease([kept.first])
+    assert not kept.keeper.is_unused(kept.first)
+    await lease.close()
+    held = lock(kept.first)
+    assert not kept.keeper.is_unused(kept.first)
+    os.close(held)
+    assert kept.keeper.is_unused(kept.first)
+    assert not kept.keeper.is_unused("GPU-elsewhere")
