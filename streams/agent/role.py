@@ -85,18 +85,22 @@ class Agent:
             await self._release_gpus()
 
     async def _release_gpus(self) -> None:
-        """Tell the pool which GPUs of lost attempts are free: their sandboxes are gone."""
+        """Tell the pool which GPUs of lost attempts are free: their sandboxes are gone. Also those
+        of another agent on this host: it may have got another name, and never come back."""
         host = self._host
+        own = (host.settings.agent, host.incarnation)
         freed: dict[tuple[str, int], list[str]] = {}
         for uuid, hold in host.fold.state.gpus.items():
-            if (hold.agent, hold.incarnation) != (host.settings.agent, host.incarnation):
-                continue
             execution = host.fold.state.live.get(hold.execution_id)
             current = execution.current if execution is not None else None
-            held = self._attempts.get(hold.execution_id)
-            if (current is None or current.attempt != hold.attempt) and (
-                held is None or held[0].number != hold.attempt
-            ):
+            if current is not None and current.attempt == hold.attempt:
+                continue
+            if (hold.agent, hold.incarnation) == own:
+                held = self._attempts.get(hold.execution_id)
+                is_free = held is None or held[0].number != hold.attempt
+            else:
+                is_free = host.gpus.is_unused(uuid)
+            if is_free:
                 freed.setdefault((hold.execution_id, hold.attempt), []).append(uuid)
         for (execution_id, attempt), gpus in freed.items():
             data = ev.ExecutionGpuReleased(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from hermes.domain import events as ev
+from hermes.domain.ids import new_id
 from hermes.domain.pool import Applied, PoolState
 from hermes.errors import LogUnavailable
+from infra.gpu import FakeNvml, GpuLibrary, locks
 from streams.agent import role
 from streams.agent.gpu_keeper import GpuKeeper
 from streams.agent.role import Agent
@@ -25,6 +28,7 @@ from tests.unit.domain.making import (
     claimed,
     finished,
     gpu,
+    gpu_released,
     id_at,
     inventory,
     joined,
@@ -52,12 +56,12 @@ class FakeReader:
 class Stage:
     """An agent `a1/i1` that has joined, its log, and its host."""
 
-    def __init__(self, spool: Path) -> None:
+    def __init__(self, spool: Path, gpus: GpuLibrary | None = None) -> None:
         self.partition = PoolPartition()
         reader: Any = FakeReader()
         reader.state = self.partition.state
         self.fold: LogFold[PoolState, Applied] = LogFold(self.partition.state, reader, TOPIC)
-        self.parts = FakeHost(spool, self.fold)
+        self.parts = FakeHost(spool, self.fold, gpus)
         self.agent = Agent(self.parts.host, "hermes.heartbeats.default", inventory())
 
     async def join(self) -> None:
@@ -208,6 +212,54 @@ async def test_a_gpu_is_not_released_while_its_attempt_is_held(ticking: Stage) -
     ticking.log(requested(X, gpu=wants()), scheduled(X, gpus=("g1",)))
     await asyncio.sleep(0.05)
     assert "gpu_released" not in ticking.kinds
+
+
+async def test_the_gpu_of_an_agent_that_is_no_more_is_released_by_another_of_its_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(role, "TICK", 0.01)
+    monkeypatch.setattr(locks, "_LOCKS", tmp_path)
+    library = FakeNvml(1, new_id())
+    (uuid,) = library.inventory()
+    stage = Stage(tmp_path, library)
+    await stage.join()
+    stage.log(joined("old-name", "i7", gpu(uuid), gpu("g9")), requested(X, gpu=wants(2)))
+    held = locks.lock(uuid)
+    stage.log(scheduled(X, agent="old-name", incarnation="i7", gpus=(uuid, "g9")))
+    ticks = asyncio.create_task(stage.agent.tick())
+    await asyncio.sleep(0.05)
+    stage.log(attempt_lost(X))
+    await asyncio.sleep(0.05)
+    assert stage.kinds == [], "its sandbox lives"
+    os.close(held)
+    await until(lambda: stage.kinds)
+    (kind, data), *_ = stage.parts.events.events
+    assert (kind, data) == ("gpu_released", {"execution_id": X, "attempt": 1, "gpus": [uuid]})
+    stage.log(gpu_released(X, 1, uuid))
+    assert set(stage.fold.state.gpus) == {"g9"}, "this host has no such GPU"
+    ticks.cancel()
+    await asyncio.gather(ticks, return_exceptions=True)
+    await stage.agent.leave("stopped")
+
+
+async def test_what_another_agent_of_its_host_runs_is_not_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scheduled to it, and not yet locked by it."""
+    monkeypatch.setattr(role, "TICK", 0.01)
+    monkeypatch.setattr(locks, "_LOCKS", tmp_path)
+    library = FakeNvml(1, new_id())
+    (uuid,) = library.inventory()
+    stage = Stage(tmp_path, library)
+    await stage.join()
+    stage.log(joined("a2", "i7", gpu(uuid)), requested(X, gpu=wants()))
+    stage.log(scheduled(X, agent="a2", incarnation="i7", gpus=(uuid,)))
+    ticks = asyncio.create_task(stage.agent.tick())
+    await asyncio.sleep(0.1)
+    assert stage.kinds == []
+    ticks.cancel()
+    await asyncio.gather(ticks, return_exceptions=True)
+    await stage.agent.leave("stopped")
 
 
 async def test_a_heartbeat_names_the_gpus_that_are_out_of_service(
