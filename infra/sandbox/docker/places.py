@@ -65,7 +65,11 @@ class StateFolder:
 
     def forget(self, name: str) -> None:
         """Remove a channel's folder."""
-        shutil.rmtree(self._folder / "channels" / name, ignore_errors=True)
+        folder = self._folder / "channels" / name
+        try:
+            folder.rmdir()  # takes no descriptor: there may be none left
+        except OSError:  # a socket is in it, of an agent that was killed
+            shutil.rmtree(folder, ignore_errors=True)
 
     def remove(self) -> None:
         """Remove everything, but for channels that are in use."""

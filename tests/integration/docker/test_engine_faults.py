@@ -57,6 +57,7 @@ async def faulty(
     await sandbox.close()
     assert await containers_of(owner) == {}
     assert control_groups_of(owner) == []
+    assert not Path("/run/hermes-sandbox/docker", owner).exists()
 
 
 @pytest.fixture
