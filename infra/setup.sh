@@ -16,7 +16,8 @@ need g++ g++
 need make make
 need python3 python3
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-ldconfig -p 2>/dev/null | grep -q 'libseccomp\.so\.2' || missing+=(libseccomp2)
+# Not grep -q: it may end before ldconfig has written all, which then fails.
+ldconfig -p 2>/dev/null | grep 'libseccomp\.so\.2' >/dev/null || missing+=(libseccomp2)
 
 # With a container engine here, toolchain images can be made; without mmdebstrap, bubblewrap it is.
 if [ -S /var/run/docker.sock ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import MessageSizeTooLargeError
 
 from hermes.errors import LogError, LogUnavailable
 from tests.integration.log.conftest import Pool
@@ -23,6 +25,13 @@ async def refuse_large_records(pool: Pool) -> None:
         await admin.alter_configs([topic])
     finally:
         await admin.close()
+    # The broker acknowledges the setting before it heeds it.
+    async with AIOKafkaProducer(bootstrap_servers=pool.settings.bootstrap) as probing:
+        async with asyncio.timeout(30):
+            with pytest.raises(MessageSizeTooLargeError):
+                while True:
+                    await probing.send_and_wait(pool.executions, b"x" * 4000)
+                    await asyncio.sleep(0.05)
 
 
 async def test_a_writer_that_can_write_no_more_says_so(pool: Pool) -> None:
