@@ -143,11 +143,14 @@ async def test_a_generation_of_an_older_shape_is_replaced(stage):
 
 
 async def test_views_made_before_gpus_were_measured_serve_on_and_are_rebuilt(stage):
-    """As an older Hermes left them: without a column, and with its migrations only."""
+    """As an older Hermes left them: without a column, with its migrations only, and with a rebuild
+    that was cut off."""
     await stage.database.execute(
         "ALTER TABLE executions_g1.executions DROP COLUMN gpu_utilisation CASCADE;"
         "CREATE VIEW hermes.executions AS SELECT * FROM executions_g1.executions;"
-        "DELETE FROM hermes.migrations WHERE namespace = 'projections' AND number > 1"
+        "DELETE FROM hermes.migrations WHERE namespace = 'projections' AND number > 1;"
+        "DELETE FROM hermes.rebuilds;"
+        "INSERT INTO hermes.rebuilds (projection, status) VALUES ('executions', 'verifying')"
     )
     await migrate(stage.settings.database_url)
     await stage.start_projector()
