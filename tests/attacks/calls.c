@@ -34,6 +34,7 @@ static const struct {
     {"fsopen", SYS_fsopen, (long)"tmpfs", 0, 0, 0},
     {"mount_setattr", SYS_mount_setattr, AT_FDCWD, 0, 0, 0},
     {"io_uring_setup", SYS_io_uring_setup, 8, 8, 0, 0},
+    {"io_setup", SYS_io_setup, 1, 8, 0, 0},
     {"bpf", SYS_bpf, 0, 8, 72, 0},
     {"userfaultfd", SYS_userfaultfd, O_CLOEXEC, 0, 0, 0},
     {"userfaultfd-user", SYS_userfaultfd, O_CLOEXEC | 1, 0, 0, 0},

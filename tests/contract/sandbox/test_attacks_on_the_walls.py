@@ -148,7 +148,7 @@ async def test_no_network_is_reachable(runner: Runner, listeners) -> None:
 async def test_dangerous_system_calls_are_refused(runner: Runner) -> None:
     outcome = await runner.run("calls")
     steps = outcome.steps
-    assert len(steps) == 61
+    assert len(steps) == 62
     refusals = {"Operation not permitted", "Function not implemented", "refused"}
     # These two are no matter of the filter: the kernel looks at the user, and says so.
     assert steps.pop("setuid") in {"Invalid argument", "Operation not permitted"}
