@@ -25,7 +25,7 @@ def test_where_nothing_runs_status_ends_with_six_and_down_is_fine(
         (["--port", "0"], "--port"),
         (["--port", "65536"], "--port"),
         (["--port", "http"], "--port"),
-        (["--sandbox", "docker"], "bubblewrap"),
+        (["--sandbox", "chroot"], "bubblewrap"),
     ],
 )
 def test_up_names_the_flag_that_is_wrong(
