@@ -189,7 +189,7 @@ class PartitionReader:
         self._tp = TopicPartition(topic, partition)
         self._bootstrap = bootstrap
         self._resting = True
-        self._asker: AIOKafkaConsumer | None = None
+        self._asker: asyncio.Task[AIOKafkaConsumer] | None = None
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             enable_auto_commit=False,
@@ -224,7 +224,10 @@ class PartitionReader:
         await asyncio.sleep(0)
         await self._consumer.stop()
         if self._asker is not None:
-            await self._asker.stop()
+            await asyncio.wait({self._asker})
+            if self._asker.exception() is None:
+                await self._asker.result().stop()
+            self._asker = None
 
     def seek(self, offset: int) -> None:
         """Read on from `offset`."""
@@ -266,14 +269,20 @@ class PartitionReader:
         answered late: while one may be under way, questions go over a connection of their own."""
         if self._resting:
             return self._consumer
-        if self._asker is None:
-            asker = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, metadata_max_age_ms=30_000)
+        if self._asker is None or (self._asker.done() and self._asker.exception() is not None):
+            # One for all who ask at once, and no matter of any of them: who is cancelled meanwhile
+            # must not take it from the others.
+            self._asker = asyncio.get_running_loop().create_task(self._connect_asker())
+        return await asyncio.shield(self._asker)
+
+    async def _connect_asker(self) -> AIOKafkaConsumer:
+        asker = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, metadata_max_age_ms=30_000)
+        try:
             await asker.start()
-            if self._asker is None:
-                self._asker = asker
-            else:
-                await asker.stop()
-        return self._asker
+        except BaseException:
+            await asker.stop()
+            raise
+        return asker
 
     async def batch(self, wait: float = 0.2, most: int = 5000) -> list[ConsumerRecord]:
         """The next records, at most `most`; an empty list after `wait` seconds without any.
