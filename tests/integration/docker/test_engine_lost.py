@@ -66,6 +66,13 @@ async def started(lost: Runner, no_input: int, script: str) -> Prepared:
     return prepared
 
 
+async def until_it_writes(prepared: Prepared, expected: bytes) -> None:
+    """Wait for the program to have come so far."""
+    os.set_blocking(prepared.stdout, True)
+    assert await asyncio.to_thread(os.read, prepared.stdout, len(expected)) == expected
+    os.set_blocking(prepared.stdout, False)
+
+
 async def test_a_run_goes_on_and_ends_while_the_engine_is_frozen(
     lost: Runner, engine: OwnEngine, no_input: int
 ) -> None:
@@ -87,7 +94,8 @@ async def test_a_run_goes_on_and_ends_while_the_engine_is_frozen(
 async def test_a_run_is_killed_while_the_engine_is_frozen(
     lost: Runner, engine: OwnEngine, no_input: int
 ) -> None:
-    prepared = await started(lost, no_input, "trap '' TERM; while :; do sleep 1; done")
+    prepared = await started(lost, no_input, "trap '' TERM; echo deaf; while :; do sleep 1; done")
+    await until_it_writes(prepared, b"deaf\n")
     engine.send(signal.SIGSTOP)
     try:
         await asyncio.wait_for(prepared.kill("cancelled", grace=0.2), 5)
