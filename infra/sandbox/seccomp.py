@@ -1,4 +1,4 @@
-"""The system call filter as classic BPF, for x86_64.
+"""The system call filter of both sandboxes as classic BPF, for x86_64.
 
 Refused are calls that change namespaces, mounts, the clock or the kernel, that look into other
 processes, and kernel interfaces with a record of escapes (io_uring, userfaultfd, bpf, keyrings).
@@ -6,12 +6,13 @@ Filters of a program's own are refused too: thousands of them stop a kernel (see
 Of the internet's sockets only TCP is left, since nothing bounds what waits in the others; netlink's
 queues are charged to nobody either, so only a GPU's driver gets it (it looks for its devices).
 Numbers above the newest one reviewed do not exist for the program (ENOSYS), so a newer kernel opens
-nothing by itself. Built by hand since libseccomp is a system library that a host may lack.
+nothing by itself. Built by hand since libseccomp is slow, and a host may lack it.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import platform
 import struct
 from functools import cache
@@ -49,14 +50,14 @@ ABSENT = {
 
 _CLONE, _SOCKET, _SOCKETPAIR, _IOCTL, _PERSONALITY = 56, 41, 53, 16, 135
 _PRCTL, _SETSOCKOPT, _PRLIMIT = 157, 54, 302
-NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
-UNIX, INTERNET, NETLINK = 1, (2, 10), 16
-STREAM, TYPE_MASK, TCP = 1, 0xF, (0, 6)  # 0: the usual protocol of the type
-SET_SECCOMP = 22  # of prctl
-SOL_SOCKET = 1
-ATTACH_FILTER = (26, 50, 51, 52)  # SO_ATTACH_FILTER, _BPF, _REUSEPORT_CBPF, _REUSEPORT_EBPF
-TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
-PERSONALITIES = (0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)  # never ADDR_NO_RANDOMIZE
+_NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+_UNIX, _INTERNET, _NETLINK = 1, (2, 10), 16
+_STREAM, _TYPE_MASK, _TCP = 1, 0xF, (0, 6)  # 0: the usual protocol of the type
+_SET_SECCOMP = 22  # of prctl
+_SOL_SOCKET = 1
+_ATTACH_FILTER = (26, 50, 51, 52)  # SO_ATTACH_FILTER, _BPF, _REUSEPORT_CBPF, _REUSEPORT_EBPF
+_TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+_PERSONALITIES = (0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)  # never ADDR_NO_RANDOMIZE
 
 _ALLOW = 0x7FFF0000
 _KILL = 0x80000000
@@ -72,7 +73,7 @@ def supported() -> bool:
 
 @cache
 def program(*, netlink: bool = False) -> bytes:
-    """The filter as bwrap's --seccomp reads it: an array of struct sock_filter."""
+    """The filter as bwrap's --seccomp and the containers' guard read it: struct sock_filter[]."""
     refuse, absent = _errno(errno.EPERM), _errno(errno.ENOSYS)
     code = [
         _op(_LOAD, _ARCH),
@@ -86,19 +87,41 @@ def program(*, netlink: bool = False) -> bytes:
         code += _if(_EQUAL, number, absent)
     for number in sorted(REFUSED.values()):
         code += _if(_EQUAL, number, refuse)
-    code += _argument_rule(_CLONE, 0, _if(_ANY_BIT, NAMESPACE_FLAGS, refuse))
+    code += _argument_rule(_CLONE, 0, _if(_ANY_BIT, _NAMESPACE_FLAGS, refuse))
     for call in (_SOCKET, _SOCKETPAIR):
         code += _rule(call, _socket_body(netlink))
-    code += _argument_rule(_PRCTL, 0, _if(_EQUAL, SET_SECCOMP, refuse))
+    code += _argument_rule(_PRCTL, 0, _if(_EQUAL, _SET_SECCOMP, refuse))
     code += _rule(_SETSOCKOPT, _setsockopt_body(refuse))
     code += _argument_rule(
-        _IOCTL, 1, [op for request in TERMINAL_INJECTION for op in _if(_EQUAL, request, refuse)]
+        _IOCTL, 1, [op for request in _TERMINAL_INJECTION for op in _if(_EQUAL, request, refuse)]
     )
-    code += _argument_rule(_PERSONALITY, 0, _only(PERSONALITIES, refuse))
+    code += _argument_rule(_PERSONALITY, 0, _only(_PERSONALITIES, refuse))
     # Limits of its own only: process 1 has the same user.
     code += _argument_rule(_PRLIMIT, 0, _only((0,), refuse))
     code.append(_op(_RETURN, _ALLOW))
     return b"".join(code)
+
+
+class Filters:
+    """The programs as files in memory, to be handed over as descriptors."""
+
+    def __init__(self) -> None:
+        self._files: dict[bool, int] = {}  # by whether netlink is allowed
+
+    def open(self) -> None:
+        """Write them. Raises OSError."""
+        for netlink in (False, True):
+            self._files[netlink] = os.memfd_create("hermes-seccomp")
+            os.write(self._files[netlink], program(netlink=netlink))
+
+    def file(self, *, netlink: bool) -> int:
+        """The descriptor; it stays ours, and its offset is at the end."""
+        return self._files[netlink]
+
+    def close(self) -> None:
+        """Forget them."""
+        while self._files:
+            os.close(self._files.popitem()[1])
 
 
 def _op(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -135,27 +158,27 @@ def _rule(number: int, body: list[bytes]) -> list[bytes]:
 
 
 def _socket_body(netlink: bool) -> list[bytes]:
-    families = (UNIX, NETLINK) if netlink else (UNIX,)
+    families = (_UNIX, _NETLINK) if netlink else (_UNIX,)
     tcp_only = [
         _argument(1),
-        _op(_AND, TYPE_MASK),
-        _op(_EQUAL, STREAM, 1, 0),
+        _op(_AND, _TYPE_MASK),
+        _op(_EQUAL, _STREAM, 1, 0),
         _op(_RETURN, _errno(errno.ESOCKTNOSUPPORT)),
         _argument(2),
-        *_only(TCP, _errno(errno.EPROTONOSUPPORT)),
+        *_only(_TCP, _errno(errno.EPROTONOSUPPORT)),
         _op(_RETURN, _ALLOW),
     ]
     body = [_argument(0)]
     # Either address family goes to the rule below both tests; anything else past it.
     body += [
-        _op(_EQUAL, INTERNET[0], 1, 0),
-        _op(_EQUAL, INTERNET[1], 0, len(tcp_only)),
+        _op(_EQUAL, _INTERNET[0], 1, 0),
+        _op(_EQUAL, _INTERNET[1], 0, len(tcp_only)),
         *tcp_only,
     ]
     return [*body, *_only(families, _errno(errno.EAFNOSUPPORT))]
 
 
 def _setsockopt_body(refuse: int) -> list[bytes]:
-    options = [op for option in ATTACH_FILTER for op in _if(_EQUAL, option, refuse)]
+    options = [op for option in _ATTACH_FILTER for op in _if(_EQUAL, option, refuse)]
     below = [_argument(2), *options]
-    return [_argument(1), _op(_EQUAL, SOL_SOCKET, 0, len(below)), *below]
+    return [_argument(1), _op(_EQUAL, _SOL_SOCKET, 0, len(below)), *below]

@@ -48,7 +48,8 @@ def _ids(pid: int) -> Iterator[str]:
             yield name
     if status["NoNewPrivs"] != "1":
         yield "no new privileges"
-    if (status["Seccomp"], status["Seccomp_filters"]) != ("2", "1"):
+    filters = "2" if Path(f"/proc/{pid}/root/.hermes").exists() else "1"  # the engine's and ours
+    if (status["Seccomp"], status["Seccomp_filters"]) != ("2", filters):
         yield "filter of system calls"
     if os.getsid(pid) == os.getsid(0):
         yield "session"

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from infra.sandbox import cgroup_layouts, kernel_files
+from infra.sandbox import cgroup_layouts, kernel_files, seccomp
 from infra.sandbox.docker import adapter
 from infra.sandbox.docker.adapter import DockerSandbox
 from infra.sandbox.port import SandboxError
@@ -21,7 +21,7 @@ from tests.abuse.enclosures import Enclosed, PlainContainer, remove_images_of
 from tests.abuse.matrix import ATTACKS
 from tests.integration.docker import test_profile as read_back
 from tests.support.containers import containers_of
-from tests.support.sandboxes import LIMITS
+from tests.support.sandboxes import LIMITS, Runner
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containers are for root")
 
@@ -29,6 +29,7 @@ READ_BACK = "every layer, read back"
 SELF = "processes, ids, descriptors, environment"
 NETWORK = "network and families of sockets"
 OWNER = f"docker-layers-{os.getpid()}"
+ALLOW_ALL = bytes.fromhex("060000000000ff7f")  # one instruction: return SECCOMP_RET_ALLOW
 Config = dict[str, Any]
 Change = Callable[[Config], None]
 Whole = tuple[Enclosed, DockerSandbox]
@@ -37,12 +38,14 @@ Whole = tuple[Enclosed, DockerSandbox]
 class Layer(msgspec.Struct, frozen=True):
     """How a container's config is without it, the attack that notices (None: what the engine
     tells is all that shows it), and files of the control group that stand in its place else.
-    `refuses`: nothing starts without it."""
+    `refuses`: nothing starts without it. `unfiltered`: nor does the guard's filter refuse a thing.
+    """
 
     change: Change
     noticed_by: str | None = None
     also: tuple[str, ...] = ()
     refuses: bool = False
+    unfiltered: bool = False
 
 
 def host(**fields: Any) -> Change:
@@ -125,9 +128,11 @@ LAYERS = {
     "network": Layer(with_a_network, NETWORK),
     "user of its own": Layer(as_root, refuses=True),  # the agent's socket is for that user
     "no capabilities": Layer(host(CapDrop=[]), SELF),
-    "no new privileges": Layer(without_security("no-new-privileges"), SELF),
-    "filter of system calls": Layer(unfiltered, "61 system calls"),
-    "our filter, not the engine's": Layer(without_security("seccomp="), "filters of its own"),
+    "no new privileges": Layer(without_security("no-new-privileges"), refuses=True),
+    "filters of system calls": Layer(unfiltered, "61 system calls", unfiltered=True),
+    "the guard's filter": Layer(lambda _: None, NETWORK, unfiltered=True),
+    "the engine's filter": Layer(unfiltered, READ_BACK),
+    "our words to the engine, not its own": Layer(without_security("seccomp=")),
     "not privileged": Layer(with_privileges, SELF),
     "read-only root": Layer(host(ReadonlyRootfs=False), SELF),
     "read-only mounts": Layer(writable_mounts),
@@ -201,13 +206,15 @@ async def test_without_a_layer_something_gets_through_or_is_seen(
 
     monkeypatch.setattr(adapter, "container_config", container_config)
     monkeypatch.setattr(cgroup_layouts, "write", write)
+    if layer.unfiltered:
+        monkeypatch.setattr(seccomp, "program", lambda netlink: ALLOW_ALL)
     await sandbox.open()
     try:
         mutated = Enclosed("docker", sandbox, enclosed.functions)
         if layer.refuses:
             monkeypatch.setattr(adapter, "_START_PATIENCE", 3.0)
             with pytest.raises(SandboxError):
-                await complaints(mutated, sandbox)
+                await Runner(sandbox, enclosed.functions).run("/bin/true")
             return
         if layer.noticed_by is None:
             assert await complaints(mutated, sandbox)

@@ -26,11 +26,12 @@ from infra.sandbox.docker.containers import Containers, Start
 from infra.sandbox.docker.function_images import FunctionImages
 from infra.sandbox.docker.guard_program import guard_program
 from infra.sandbox.docker.places import Places, StateFolder
-from infra.sandbox.docker.profile import Host, Shown, container_config
+from infra.sandbox.docker.profile import Host, Shown, container_config, with_gpu
 from infra.sandbox.docker.running import DockerRun
 from infra.sandbox.guard_client import Guard
 from infra.sandbox.port import Guarantee, SandboxError, SandboxSpec
 from infra.sandbox.probing import probe
+from infra.sandbox.seccomp import Filters
 from infra.sandbox.users import UserPool
 
 _STATE = Path("/run/hermes-sandbox")
@@ -65,6 +66,7 @@ class DockerSandbox:
         self._function_bytes = function_bytes
         self._functions: FunctionImages | None = None
         self._guard = Guard()
+        self._filters = Filters()
         self._program = Path()
         self._host: Host | None = None
         self._client: aiodocker.Docker | None = None
@@ -86,6 +88,7 @@ class DockerSandbox:
             )
             self._users = UserPool(_STATE / "users")
             self._state.lay_out()
+            self._filters.open()
             self._guard.start()
         except BaseException as error:
             await self.close()
@@ -179,6 +182,7 @@ class DockerSandbox:
                 outputs=places.outputs,
                 group=counters,
                 guard=self._guard,
+                rules=self._filters.file(netlink=with_gpu(spec)),
                 work=places.kept_work,
                 release=release,
             )
@@ -215,6 +219,7 @@ class DockerSandbox:
     async def close(self) -> None:
         """See `Sandbox`."""
         self._guard.close()
+        self._filters.close()
         if self._containers is not None:
             await self._containers.close(_LEAVING_PATIENCE)
             self._containers = None

@@ -72,9 +72,12 @@ class Channel:
         assert self._connection is not None
         return self._connection.fileno()
 
-    def go(self, stdin: int, stdout: int, stderr: int, limit: float) -> None:
-        """Release the program; it is killed after `limit` seconds even if we are dead by then."""
-        self._tell(_GO, int(limit * 1000), (stdin, stdout, stderr))
+    def go(self, stdin: int, stdout: int, stderr: int, rules: int, limit: float) -> None:
+        """Release the program, under the filter of system calls that the file `rules` holds.
+
+        It is killed after `limit` seconds even if we are dead by then.
+        """
+        self._tell(_GO, int(limit * 1000), (stdin, stdout, stderr, rules))
 
     def kill(self) -> None:
         """Have the program and all it started die; before go process 1 ends instead."""

@@ -62,6 +62,11 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     function: Path | None
 
 
+def with_gpu(spec: SandboxSpec) -> bool:
+    """Whether the container gets any, however it is named."""
+    return bool(spec.gpus or spec.gpu_devices)
+
+
 def container_config(
     spec: SandboxSpec,
     *,
@@ -108,7 +113,7 @@ def _host_config(spec: SandboxSpec, user: int, shown: Shown, host: Host) -> dict
         "Privileged": False,
         "SecurityOpt": [
             "no-new-privileges:true",
-            f"seccomp={seccomp_profile.profile(netlink=bool(spec.gpus or spec.gpu_devices))}",
+            f"seccomp={seccomp_profile.profile()}",
         ],
         "PidMode": "",
         "IpcMode": "private",
@@ -132,7 +137,7 @@ def _host_config(spec: SandboxSpec, user: int, shown: Shown, host: Host) -> dict
         "Mounts": _mounts(spec, shown),
         "MaskedPaths": [
             *_MASKED,
-            *(_MASKED_WITH_GPU if spec.gpus or spec.gpu_devices else _MASKED_WITHOUT_GPU),
+            *(_MASKED_WITH_GPU if with_gpu(spec) else _MASKED_WITHOUT_GPU),
         ],
         "ReadonlyPaths": list(_READ_ONLY),
         "Init": False,

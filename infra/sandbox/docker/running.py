@@ -35,11 +35,16 @@ class DockerRun(Lifetime):
         outputs: OutputPipes,
         group: ControlGroup,
         guard: Guard,
+        rules: int,
         work: Path | None,
         release: Callable[[], None],
     ) -> None:
-        """Raises OSError if process 1 is dead already, or there are no descriptors left."""
+        """`rules` is a file with the filter of system calls, and stays the caller's.
+
+        Raises OSError if process 1 is dead already, or there are no descriptors left.
+        """
         self._channel = channel
+        self._rules = rules
         self._counters = group
         self._report: Report | None = None
         self._usage: Usage | None = None
@@ -73,6 +78,7 @@ class DockerRun(Lifetime):
             self._stdin,
             outputs.childs_stdout,
             outputs.childs_stderr,
+            self._rules,
             self._spec.limits.time + _PROCESS_ONE_SLACK,
         )
         outputs.close_childs_ends()
