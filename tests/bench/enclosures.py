@@ -1,6 +1,7 @@
 """Docker and bubblewrap, cold and warm, beside the bare engine.
 
-Each way has a Hermes of its own, and the bare engine takes turns with every one of them.
+Each way has a Hermes of its own. The bare engine and bare bubblewrap take turns with every one of
+them, so that all are seen on the same machine at the same speed.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ import asyncio
 import os
 import time
 
+import msgspec
+import psutil
+
 from infra.engine import EngineUnavailable
 from infra.sandbox.docker.adapter import DockerSandbox
 from infra.sandbox.port import MIB, SandboxLimits, SandboxSpec
 from tests.bench.client import Run
 from tests.bench.engine_floor import EngineFloor
-from tests.bench.floor import drained
+from tests.bench.floor import drained, first_byte
 from tests.bench.report import Report, Row, median, quantile
+from tests.bench.stages import medians
 from tests.bench.subject import Subject
 from tests.support.toolchain_images import ensure_toolchain_images
 
@@ -24,8 +29,10 @@ RATE = "Executions a second by sandbox"
 OUTPUT = "Output by sandbox"
 _BURST = 40
 _AT_A_TIME = 8
-_SETTLE = 20.0  # seconds at most, until the warm ones stand
-_PAUSE = 0.2  # between two runs: people do not ask back to back
+_WARM_UP = 4
+_SETTLE = 30.0  # seconds at most, until the warm ones stand
+_IDLE = 0.15  # of one core, all processes of the machine together
+_PAUSE = 0.7  # between two runs: what is removed and what is started beforehand have their time
 
 #: Name, sandbox, and how many may wait.
 _WAYS = (
@@ -34,6 +41,21 @@ _WAYS = (
     ("bubblewrap, cold", "bubblewrap", 0),
     ("bubblewrap, warm", "bubblewrap", _BURST),
 )
+
+
+class Bare(msgspec.Struct):
+    """Without Hermes: milliseconds to the first byte, and containers a second."""
+
+    first: list[float] = []
+    bubblewrap: list[float] = []
+    rates: list[float] = []
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Of one way: runs one at a time, and executions a second in a burst."""
+
+    runs: list[Run]
+    rate: float
 
 
 async def measure(subject: Subject) -> None:
@@ -48,43 +70,43 @@ async def measure(subject: Subject) -> None:
         await _output(subject, image)
     except EngineUnavailable as error:
         report.notes.append(f"NOTHING OF DOCKER WAS MEASURED: {error}")
-    bare_first: list[float] = []
-    bare_rates: list[float] = []
-    found: dict[str, tuple[list[float], float]] = {}
+    bare = Bare()
+    found: dict[str, Found] = {}
     try:
         for name, sandbox, warm in _WAYS:
             if sandbox == "docker" and floor is None:
                 continue
             settings = {"HERMES_SANDBOX": sandbox, "HERMES_WARM": str(warm)}
             async with Subject(subject.quick, settings) as one:
-                found[name] = await _measure_one(one, floor, bare_first, bare_rates)
+                found[name] = await _measure_one(one, floor, bare)
     finally:
         if floor is not None:
             await floor.close()
-    _rows(report, found, median(bare_first), median(bare_rates))
+    _rows(report, found, bare)
+    report.tables["Stages by sandbox, milliseconds, p50"] = _turned(
+        {name: medians(one.runs) for name, one in found.items()}
+    )
 
 
-async def _measure_one(
-    one: Subject, floor: EngineFloor | None, bare_first: list[float], bare_rates: list[float]
-) -> tuple[list[float], float]:
-    """Milliseconds to the first byte, and executions a second in a burst."""
-    rounds = 15 if one.quick else 60
-    taken: list[float] = []
-    for number in range(rounds + 5):
+async def _measure_one(one: Subject, floor: EngineFloor | None, bare: Bare) -> Found:
+    rounds = 12 if one.quick else 40
+    runs: list[Run] = []
+    for number in range(rounds + _WARM_UP):
         if floor is not None and number % 3 == 0:
-            bare_first.append(await floor.first_byte("hello") * 1e3)
+            bare.first.append(await floor.first_byte("hello") * 1e3)
         await asyncio.sleep(_PAUSE)
+        bare.bubblewrap.append(first_byte(one.floor.enclosed("hello"))[0] * 1e3)
         run = await one.client.run("ana/hello")
         assert run.outcome == "succeeded", run
-        if number >= 5:
-            taken.append((run.first_byte - run.asked) * 1e3)
+        if number >= _WARM_UP:
+            runs.append(run)
     rates = []
     for _ in range(2 if one.quick else 4):
         rates.append(await _burst(one))
-        await _settled(one)
+        await _settled()
         if floor is not None:
-            bare_rates.append(await floor.rate("hello", _AT_A_TIME, 2.0))
-    return taken, max(rates[1:])
+            bare.rates.append(await floor.rate("hello", _AT_A_TIME, 2.0))
+    return Found(runs=runs, rate=max(rates[1:]))
 
 
 async def _burst(one: Subject) -> float:
@@ -102,17 +124,16 @@ async def _burst(one: Subject) -> float:
     return len(runs) / (time.perf_counter() - begun)
 
 
-async def _settled(one: Subject) -> None:
-    """Until Hermes is idle again, warm sandboxes refilled."""
-    clock = one.cpu()
+async def _settled() -> None:
+    """Until the machine is idle again, so the warm sandboxes refilled."""
     give_up = time.monotonic() + _SETTLE
     quiet = 0
     while quiet < 3 and time.monotonic() < give_up:
-        before = clock.read()
-        await asyncio.sleep(0.3)
-        after = clock.read()
-        busy = after["agent"] + after["children"] - before["agent"] - before["children"]
-        quiet = quiet + 1 if busy < 0.015 else 0
+        before = psutil.cpu_times()
+        await asyncio.sleep(0.5)
+        after = psutil.cpu_times()
+        busy = sum(after[:3]) - sum(before[:3])  # user, nice, system
+        quiet = quiet + 1 if busy < 0.5 * _IDLE else 0
 
 
 async def _output(subject: Subject, image: str) -> None:
@@ -169,15 +190,17 @@ def _drain(fd: int) -> int:
     return size
 
 
-def _rows(
-    report: Report, found: dict[str, tuple[list[float], float]], bare: float, bare_rate: float
-) -> None:
-    if bare:
-        report.rows.append(
-            Row(section=FIRST, name="bare engine, p50", value=bare, unit="ms"),
-        )
+def _rows(report: Report, found: dict[str, Found], measured: Bare) -> None:
+    bare, bare_rate = median(measured.first), median(measured.rates)
+    floors = {"bare bubblewrap, p50": median(measured.bubblewrap), "bare engine, p50": bare}
+    report.rows += [
+        Row(section=FIRST, name=name, value=value, unit="ms")
+        for name, value in floors.items()
+        if value
+    ]
     goals = {"docker, cold": 1.2 * bare + 15.0, "docker, warm": 15.0, "bubblewrap, warm": 15.0}
-    for name, (taken, _) in found.items():
+    for name, one in found.items():
+        taken = [(run.first_byte - run.asked) * 1e3 for run in one.runs]
         report.rows.append(
             Row(
                 section=FIRST,
@@ -197,13 +220,13 @@ def _rows(
             Row(section=RATE, name="bare engine", value=bare_rate, unit="/s", higher=True)
         )
     shares = {"docker, cold": 0.9, "docker, warm": 3.0}
-    for name, (_, rate) in found.items():
+    for name, one in found.items():
         share = shares.get(name)
         report.rows.append(
             Row(
                 section=RATE,
                 name=name,
-                value=rate,
+                value=one.rate,
                 unit="/s",
                 goal=share * bare_rate if share and bare_rate else None,
                 floor=bare_rate or None,
@@ -211,3 +234,9 @@ def _rows(
                 higher=True,
             )
         )
+
+
+def _turned(columns: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Rows by stage instead of columns."""
+    stages = next(iter(columns.values()), {})
+    return {stage: {name: column[stage] for name, column in columns.items()} for stage in stages}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import time
-from itertools import pairwise
 
 from tests.bench.client import Run
 from tests.bench.floor import first_byte
 from tests.bench.report import Row, median, quantile
+from tests.bench.stages import spread
 from tests.bench.subject import Subject
 
 SECTION = "First byte (one run at a time)"
 _WARM_UP = 10  # connections, caches and the broker's JIT
-_STAGES = ("requested", "scheduled", "claimed", "started")
 
 
 async def measure(subject: Subject) -> None:
@@ -34,7 +33,7 @@ async def measure(subject: Subject) -> None:
         samples["bwrap"].append(taken[1] * 1e3)
         runs.append(run)
     _rows(subject, samples, runs)
-    _stages(subject, runs)
+    subject.report.tables["Stages of a run, milliseconds"] = spread(runs)
     await _command(subject)
 
 
@@ -58,22 +57,6 @@ def _rows(subject: Subject, samples: dict[str, list[float]], runs: list[Run]) ->
         Row(section=SECTION, name="the same, p90", value=quantile(taken, 0.9), unit="ms"),
         Row(section=SECTION, name="Hermes, POST to end, p50", value=median(ended), unit="ms"),
     ]
-
-
-def _stages(subject: Subject, runs: list[Run]) -> None:
-    spans: dict[str, list[float]] = {}
-    for run in runs:
-        moments = [("asked", run.asked), *((name, run.times[name]) for name in _STAGES)]
-        moments += [("read by agent", run.read), ("first byte", run.first_byte)]
-        for (before, then), (after, now) in pairwise(moments):
-            spans.setdefault(f"{before} → {after}", []).append((now - then) * 1e3)
-        finished = run.times["finished"]
-        spans.setdefault("read by agent → finished", []).append((finished - run.read) * 1e3)
-        spans.setdefault("finished → end at client", []).append((run.ended - finished) * 1e3)
-    subject.report.tables["Stages of a run, milliseconds"] = {
-        name: {"p50": median(values), "p90": quantile(values, 0.9)}
-        for name, values in spans.items()
-    }
 
 
 async def _command(subject: Subject) -> None:
