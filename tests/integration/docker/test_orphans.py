@@ -6,8 +6,6 @@ import asyncio
 import fcntl
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -18,56 +16,14 @@ from infra.sandbox.docker.adapter import DockerSandbox
 from infra.toolchain.model import Toolchain
 from tests.support.containers import containers_of
 from tests.support.sandboxes import Runner, control_groups_of, members_of
-
-ROOT = Path(__file__).parents[3]
-
-
-class Owner:
-    """A second agent, in a process of its own."""
-
-    def __init__(
-        self, name: str, attacks: Path, image: str, limit: float, lock: int | None, how: str
-    ) -> None:
-        words = [name, str(attacks), str(limit), "" if lock is None else str(lock), image, how]
-        self.name = name
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.sandbox_owner", *words, "--", "linger", "deaf"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            pass_fds=() if lock is None else (lock,),
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == b"started\n"
-
-    def send(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def kill_guard(self) -> None:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        (guard,) = [
-            int(pid)
-            for pid in children.split()
-            if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
-        os.kill(guard, signal.SIGKILL)
+from tests.support.second_agent import StartAgent, second_agents
 
 
 @pytest.fixture
-def start_owner(attacks: Path, toolchain: Toolchain) -> Iterator[Callable[..., Owner]]:
-    owners: list[Owner] = []
-
-    def start(name: str, limit: float = 20.0, lock: int | None = None, how: str = "") -> Owner:
-        assert toolchain.run_image is not None
-        owner = Owner(f"{name}-{os.getpid()}", attacks, toolchain.run_image, limit, lock, how)
-        owners.append(owner)
-        return owner
-
-    yield start
-    for owner in owners:
-        owner.process.kill()
-        owner.process.wait()
-        if owner.process.stdout:
-            owner.process.stdout.close()
+def start_owner(attacks: Path, toolchain: Toolchain) -> Iterator[StartAgent]:
+    assert toolchain.run_image is not None
+    with second_agents(attacks, toolchain.run_image) as start:
+        yield start
 
 
 async def until(condition: Callable[[], Awaitable[bool]], patience: float) -> None:
@@ -94,7 +50,9 @@ async def clean_up(owner: str, toolchain: Toolchain) -> list[str]:
     return reaped
 
 
-async def test_a_killed_agent_leaves_no_container(start_owner, toolchain: Toolchain) -> None:
+async def test_a_killed_agent_leaves_no_container(
+    start_owner: StartAgent, toolchain: Toolchain
+) -> None:
     owner = start_owner("killed")
     assert len(await containers_of(owner.name)) == 1
     owner.send(signal.SIGKILL)
@@ -103,7 +61,7 @@ async def test_a_killed_agent_leaves_no_container(start_owner, toolchain: Toolch
 
 
 async def test_a_lock_is_free_only_when_the_container_of_a_killed_agent_is_dead(
-    start_owner, toolchain: Toolchain, tmp_path: Path
+    start_owner: StartAgent, toolchain: Toolchain, tmp_path: Path
 ) -> None:
     path = tmp_path / "gpu0"
     locked = os.open(path, os.O_CREAT | os.O_RDONLY)
@@ -128,7 +86,7 @@ async def test_a_lock_is_free_only_when_the_container_of_a_killed_agent_is_dead(
 
 
 async def test_a_container_that_waits_ends_with_its_agent_even_without_a_guard(
-    start_owner, toolchain: Toolchain
+    start_owner: StartAgent, toolchain: Toolchain
 ) -> None:
     owner = start_owner("waiting", how="waiting")
     owner.kill_guard()
@@ -138,7 +96,7 @@ async def test_a_container_that_waits_ends_with_its_agent_even_without_a_guard(
 
 
 async def test_without_agent_and_guard_process_one_keeps_the_limit(
-    start_owner, toolchain: Toolchain
+    start_owner: StartAgent, toolchain: Toolchain
 ) -> None:
     owner = start_owner("alone", limit=2.0)
     owner.kill_guard()
@@ -148,7 +106,9 @@ async def test_without_agent_and_guard_process_one_keeps_the_limit(
     assert await clean_up(owner.name, toolchain) == []
 
 
-async def test_the_next_agent_ends_what_goes_on(start_owner, toolchain: Toolchain) -> None:
+async def test_the_next_agent_ends_what_goes_on(
+    start_owner: StartAgent, toolchain: Toolchain
+) -> None:
     owner = start_owner("earlier")
     owner.kill_guard()
     owner.send(signal.SIGKILL)
@@ -157,7 +117,7 @@ async def test_the_next_agent_ends_what_goes_on(start_owner, toolchain: Toolchai
 
 
 async def test_a_frozen_agents_container_ends_when_its_time_is_over(
-    start_owner, toolchain: Toolchain
+    start_owner: StartAgent, toolchain: Toolchain
 ) -> None:
     owner = start_owner("frozen", limit=1.0)
     owner.kill_guard()  # process 1 alone has to see to it
@@ -168,13 +128,13 @@ async def test_a_frozen_agents_container_ends_when_its_time_is_over(
 
     await until(only_process_one, 5.0)
     owner.send(signal.SIGCONT)
-    assert owner.process.stdout.readline() == b"ended timed_out\n"
+    assert owner.next_line() == b"ended timed_out\n"
     assert owner.process.wait(20) == 0
     assert await clean_up(owner.name, toolchain) == []
 
 
 async def test_two_owners_leave_each_others_containers_alone(
-    start_owner, runner: Runner, toolchain: Toolchain
+    start_owner: StartAgent, runner: Runner, toolchain: Toolchain
 ) -> None:
     other = start_owner("other")
     (theirs,) = (await containers_of(other.name)).values()

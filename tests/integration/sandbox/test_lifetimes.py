@@ -9,7 +9,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,43 +19,13 @@ from infra.sandbox import lifetime
 from infra.sandbox.bubblewrap import BubblewrapSandbox
 from infra.sandbox.port import SandboxError
 from tests.support.sandboxes import Runner, control_groups_of, members_of
-
-ROOT = Path(__file__).parents[3]
-
-
-class Owner:
-    """A second agent, in a process of its own."""
-
-    def __init__(self, name: str, attacks: Path, time_limit: float, lock: int | None) -> None:
-        words = [name, str(attacks), str(time_limit), "" if lock is None else str(lock)]
-        self.name = name
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.sandbox_owner", *words, "--", "linger", "deaf"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            pass_fds=() if lock is None else (lock,),
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == b"started\n"
-
-    def send(self, number: int) -> None:
-        self.process.send_signal(number)
+from tests.support.second_agent import StartAgent, second_agents
 
 
 @pytest.fixture
-def start_owner(attacks: Path) -> Iterator[Callable[..., Owner]]:
-    owners: list[Owner] = []
-
-    def start(name: str, time_limit: float = 20.0, lock: int | None = None) -> Owner:
-        owners.append(Owner(f"{name}-{os.getpid()}", attacks, time_limit, lock))
-        return owners[-1]
-
-    yield start
-    for owner in owners:
-        owner.process.kill()
-        owner.process.wait()
-        if owner.process.stdout:
-            owner.process.stdout.close()
+def start_owner(attacks: Path) -> Iterator[StartAgent]:
+    with second_agents(attacks) as start:
+        yield start
 
 
 class Taken:
@@ -80,7 +49,9 @@ async def until(condition: Callable[[], bool], patience: float) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_a_killed_agent_leaves_no_process_and_no_control_group(start_owner) -> None:
+async def test_a_killed_agent_leaves_no_process_and_no_control_group(
+    start_owner: StartAgent,
+) -> None:
     owner = start_owner("killed")
     await until(lambda: len(members_of(owner.name)) >= 3, 5.0)
     owner.send(signal.SIGKILL)
@@ -89,17 +60,17 @@ async def test_a_killed_agent_leaves_no_process_and_no_control_group(start_owner
     assert "hermes-sandbox/mounts" not in Path("/proc/1/mountinfo").read_text()
 
 
-async def test_a_frozen_agents_sandbox_ends_when_its_time_is_over(start_owner) -> None:
-    owner = start_owner("frozen", time_limit=0.6)
+async def test_a_frozen_agents_sandbox_ends_when_its_time_is_over(start_owner: StartAgent) -> None:
+    owner = start_owner("frozen", limit=0.6)
     owner.send(signal.SIGSTOP)
     await until(lambda: not members_of(owner.name), 5.0)
     owner.send(signal.SIGCONT)
-    assert owner.process.stdout.readline() == b"ended timed_out\n"
+    assert owner.next_line() == b"ended timed_out\n"
     assert owner.process.wait(5) == 0
 
 
 async def test_a_lock_is_free_exactly_when_the_sandbox_of_a_killed_agent_is_gone(
-    start_owner, tmp_path: Path
+    start_owner: StartAgent, tmp_path: Path
 ) -> None:
     path = tmp_path / "gpu0"
     locked = os.open(path, os.O_CREAT | os.O_RDONLY)
@@ -123,16 +94,10 @@ async def test_a_lock_is_free_exactly_when_the_sandbox_of_a_killed_agent_is_gone
 
 
 async def test_without_a_guard_a_killed_agent_leaves_no_process_and_reap_removes_the_rest(
-    start_owner,
+    start_owner: StartAgent,
 ) -> None:
     owner = start_owner("unguarded")
-    children = Path(f"/proc/{owner.process.pid}/task/{owner.process.pid}/children").read_text()
-    (guard,) = [
-        int(pid)
-        for pid in children.split()
-        if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    os.kill(guard, signal.SIGKILL)
+    owner.kill_guard()
     owner.send(signal.SIGKILL)
     await until(lambda: not members_of(owner.name), 5.0)
     assert control_groups_of(owner.name)
