@@ -47,6 +47,7 @@ class VersionOne:
             oom_kills=read_table(f"{memory}/memory.oom_control").get(b"oom_kill", 0),
             refused_forks=read_table(f"{self._base['pids']}/{name}/pids.events").get(b"max", 0),
             cpu_time=int(read(f"{self._base['cpuacct']}/{name}/cpuacct.usage")) / 1e9,
+            memory=int(read(f"{memory}/memory.usage_in_bytes")),
             peak_memory=int(read(f"{memory}/memory.max_usage_in_bytes")),
         )
 
@@ -79,6 +80,7 @@ class VersionTwo:
             oom_kills=read_table(f"{group}/memory.events").get(b"oom_kill", 0),
             refused_forks=read_table(f"{group}/pids.events").get(b"max", 0),
             cpu_time=read_table(f"{group}/cpu.stat").get(b"usage_usec", 0) / 1e6,
+            memory=int(read(f"{group}/memory.current")),
             peak_memory=peak,
         )
 

@@ -26,11 +26,12 @@ KILL_PATIENCE = (
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What a group counted: out-of-memory kills, refused forks, CPU seconds, peak bytes."""
+    """What a group counted: out-of-memory kills, refused forks, CPU seconds, bytes now and most."""
 
     oom_kills: int
     refused_forks: int
     cpu_time: float
+    memory: int
     peak_memory: int | None
 
 

@@ -87,6 +87,10 @@ class Lifetime(abc.ABC):
         """Have the program and all it started die. Does not block."""
         self._signal_outer()
 
+    def _may_stay(self) -> bool:
+        """Whether the outermost process may outlive a program of which nothing lives."""
+        return False
+
     @property
     def stdout(self) -> int:
         """See `Prepared`."""
@@ -173,9 +177,16 @@ class Lifetime(abc.ABC):
         await self._kill_all()
         if self._exit:
             await asyncio.wait({self._exit})
+        self._outputs.close()
+        self._depart()
+
+    def _depart(self) -> None:
+        """Closed: give back what it held, now or later."""
+        self._give_back()
+
+    def _give_back(self) -> None:
         self._guard.done(self._name)
         os.close(self._pidfd)
-        self._outputs.close()
         self._release()
 
     async def _await_end(self) -> SandboxExit:
@@ -220,6 +231,10 @@ class Lifetime(abc.ABC):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         await self._die(self._ended)
+        if not self._may_stay():
+            await self._end_outer()
+
+    async def _end_outer(self) -> None:
         self._signal_outer()
         await self._die(self._gone)
         if self._group and not self._empty:

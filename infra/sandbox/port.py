@@ -158,7 +158,7 @@ class Prepared(Protocol):
         """Release the program and start its clock. Does not block."""
 
     async def wait(self) -> SandboxExit:
-        """Wait for the main program's end; afterwards no process of the sandbox lives.
+        """Wait for the main program's end; afterwards nothing of it lives.
 
         Raises Undying if one does not die within 30 s, SandboxError if the sandbox was ended from
         outside.
@@ -168,8 +168,9 @@ class Prepared(Protocol):
         """SIGTERM, and SIGKILL to everything after `grace` seconds. The first reason counts."""
 
     async def close(self) -> None:
-        """Kill what lives and remove every trace. Idempotent.
+        """Kill what lives and have every trace removed. Idempotent.
 
+        What is left of a container, process 1 and nothing that ran in it, may go seconds later.
         Raises Undying if something does not die within 30 s (a driver's call that hangs); what it
         holds stays taken then, `held_fds` too.
         """
@@ -192,6 +193,12 @@ class Sandbox(Protocol):
 
     def guarantees(self) -> list[Guarantee]:
         """What is promised on this host, and what is not."""
+
+    async def forget(self, function: str) -> None:
+        """A function ("owner/name:version") is deleted: keep nothing of it that no program needs.
+
+        Who prepares it all the same, for a run accepted earlier, gets a sandbox.
+        """
 
     async def reap(self, known_names: Iterable[str]) -> list[str]:
         """Remove what this owner's earlier incarnations left, but for `known_names`: the names."""

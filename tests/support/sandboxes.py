@@ -139,6 +139,23 @@ def control_groups_of(owner: str) -> list[Path]:
     ]
 
 
+def programs_of(owner: str) -> set[int]:
+    """Processes inside sandboxes of `owner` but for process 1 of each container."""
+    found = set()
+    for pid in members_of(owner):
+        with contextlib.suppress(OSError):  # it went meanwhile
+            if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"/.hermes/guard\0"):
+                found.add(pid)
+    return found
+
+
+async def until_empty(owner: str, patience: float = 10.0) -> None:
+    """Wait until no process is left in sandboxes of `owner`: a container's first may stay a bit."""
+    async with asyncio.timeout(patience):
+        while members_of(owner):
+            await asyncio.sleep(0.05)
+
+
 def members_of(owner: str) -> set[int]:
     """Processes inside sandboxes of `owner`."""
     found: set[int] = set()

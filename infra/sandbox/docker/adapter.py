@@ -23,6 +23,7 @@ from infra.sandbox import promises
 from infra.sandbox.docker import group, host
 from infra.sandbox.docker.compile_in_image import compile_in_image
 from infra.sandbox.docker.containers import Containers, Start
+from infra.sandbox.docker.departures import Departures
 from infra.sandbox.docker.function_images import FunctionImages
 from infra.sandbox.docker.guard_program import guard_program
 from infra.sandbox.docker.places import Places, StateFolder
@@ -67,6 +68,7 @@ class DockerSandbox:
         self._functions: FunctionImages | None = None
         self._guard = Guard()
         self._filters = Filters()
+        self._departures = Departures()
         self._program = Path()
         self._host: Host | None = None
         self._client: aiodocker.Docker | None = None
@@ -105,17 +107,17 @@ class DockerSandbox:
             return await self._prepare(spec, image, None)
         if self._functions is None:
             raise SandboxError("the sandboxes are not open")
-        packaged = await self._package(self._functions, image, spec.artifact, spec.function_dir)
+        packaged = await self._package(self._functions, image, spec.artifact, spec)
         if packaged is None:
             return await self._prepare(spec, image, None)
         return await self._prepare(spec, packaged, partial(self._functions.release, packaged))
 
     async def _package(
-        self, functions: FunctionImages, base: str, artifact: str, folder: Path
+        self, functions: FunctionImages, base: str, artifact: str, spec: SandboxSpec
     ) -> str | None:
         try:
             async with asyncio.timeout(_PACKAGING_PATIENCE):
-                return await functions.hold(base, artifact, folder)
+                return await functions.hold(base, artifact, spec.function_dir, name=spec.function)
         except TimeoutError:
             raise SandboxError("the engine does not take the function as an image") from None
 
@@ -152,8 +154,9 @@ class DockerSandbox:
             containers.discard(start, let_go)
 
         try:
-            containers.launch(start, config)
-            pid = await _until_ready(start, places)
+            with self._departures.start():
+                containers.launch(start, config)
+                pid = await _until_ready(start, places)
             run = self._attend(spec, pid, places, release)
         except BaseException:
             release()
@@ -182,6 +185,7 @@ class DockerSandbox:
                 outputs=places.outputs,
                 group=counters,
                 guard=self._guard,
+                departures=self._departures,
                 rules=self._filters.file(netlink=with_gpu(spec)),
                 work=places.kept_work,
                 release=release,
@@ -199,12 +203,18 @@ class DockerSandbox:
             self._host.cgroup_version if self._host else None, self._runtime
         )
 
+    async def forget(self, function: str) -> None:
+        """See `Sandbox`. It is images that go."""
+        if self._functions is not None:
+            await self._functions.forget(function)
+
     async def reap(self, known_names: Iterable[str]) -> list[str]:
         """See `Sandbox`. What never left the engine's "created" is among it."""
         if self._containers is None:
             return []
         assert self._functions is not None
         await self._functions.reap()
+        await self._departures.flush()
         known = set(known_names)
         await self._containers.settle(_LEAVING_PATIENCE)
         found = await self._containers.names()
@@ -218,6 +228,7 @@ class DockerSandbox:
 
     async def close(self) -> None:
         """See `Sandbox`."""
+        await self._departures.flush()
         self._guard.close()
         self._filters.close()
         if self._containers is not None:

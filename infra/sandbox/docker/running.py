@@ -9,12 +9,15 @@ from pathlib import Path
 
 from infra.sandbox.cgroups import ControlGroup, Usage
 from infra.sandbox.docker.channel import Channel, Report
+from infra.sandbox.docker.departures import Departures
+from infra.sandbox.docker.profile import with_gpu
 from infra.sandbox.guard_client import Guard
 from infra.sandbox.lifetime import Lifetime
 from infra.sandbox.pipes import OutputPipes
 from infra.sandbox.port import LATER, KillReason, SandboxError, SandboxExit, SandboxSpec
 
 _PROCESS_ONE_SLACK = 0.5  # seconds past the limit, after which process 1 acts by itself
+_LITTLE = 8 << 20  # bytes of a container that may stay for a while when its program has ended
 _PROCESS_ONE_PATIENCE = 2.0  # seconds until what process 1 was told is done without it
 
 
@@ -35,6 +38,7 @@ class DockerRun(Lifetime):
         outputs: OutputPipes,
         group: ControlGroup,
         guard: Guard,
+        departures: Departures,
         rules: int,
         work: Path | None,
         release: Callable[[], None],
@@ -44,6 +48,7 @@ class DockerRun(Lifetime):
         Raises OSError if process 1 is dead already, or there are no descriptors left.
         """
         self._channel = channel
+        self._departures = departures
         self._rules = rules
         self._counters = group
         self._report: Report | None = None
@@ -83,6 +88,7 @@ class DockerRun(Lifetime):
         )
         outputs.close_childs_ends()
         self._close_input()
+        self._departures.started()
 
     def _stop_program(self) -> None:
         # Process 1 ends all others in one sweep and stays, so that the counters stay too.
@@ -138,6 +144,27 @@ class DockerRun(Lifetime):
         if self._stdin >= 0:
             os.close(self._stdin)
             self._stdin = -1
+
+    def _may_stay(self) -> bool:
+        # Process 1 reports when nothing but itself lives. With it stay its files in memory.
+        spec, usage = self._spec, self._usage
+        return (
+            self._report is not None
+            and usage is not None
+            and usage.memory <= _LITTLE
+            and spec.kind == "run"
+            and not (spec.held_fds or spec.keep_work or with_gpu(spec))
+        )
+
+    def _depart(self) -> None:
+        if self._may_stay() and not self._gone.done():
+            self._departures.add(self._leave)
+        else:
+            self._give_back()
+
+    async def _leave(self) -> None:
+        await self._end_outer()
+        self._give_back()
 
     async def _close(self) -> None:
         await super()._close()

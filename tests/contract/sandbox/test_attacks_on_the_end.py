@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from infra.sandbox.port import Prepared
-from tests.support.sandboxes import Runner, members_of
+from tests.support.sandboxes import Runner, programs_of, until_empty
 
 
 async def test_a_program_deaf_to_sigterm_is_killed_after_the_grace(runner: Runner) -> None:
@@ -57,7 +57,8 @@ async def test_a_daemon_does_not_outlive_the_main_program(runner: Runner) -> Non
     assert outcome.steps["daemon"] == "left behind"
     assert outcome.exit.exit_code == 0
     assert outcome.exit.wall_time < 5.0
-    assert members_of(f"contract-{os.getpid()}") == set()
+    assert programs_of(f"contract-{os.getpid()}") == set()
+    await until_empty(f"contract-{os.getpid()}")
 
 
 async def test_closing_the_output_is_not_the_end(runner: Runner) -> None:

@@ -18,7 +18,7 @@ from infra.sandbox.docker.adapter import DockerSandbox
 from infra.sandbox.port import Prepared, SandboxError
 from infra.toolchain.model import Toolchain
 from tests.support.own_engine import OwnEngine
-from tests.support.sandboxes import Runner, control_groups_of, members_of
+from tests.support.sandboxes import Runner, control_groups_of, members_of, until_empty
 
 OWNER = f"lost-{os.getpid()}"
 
@@ -41,8 +41,8 @@ async def lost(
     sandbox = DockerSandbox(OWNER, run_image=toolchain.run_image)
     await sandbox.open()
     yield Runner(sandbox, attacks)
-    assert members_of(OWNER) == set()
     await sandbox.reap(())
+    assert members_of(OWNER) == set()
     await sandbox.close()
     assert await left(engine) == []
     assert control_groups_of(OWNER) == []
@@ -86,7 +86,7 @@ async def test_a_run_goes_on_and_ends_while_the_engine_is_frozen(
         begin = time.monotonic()
         await prepared.close()
         assert time.monotonic() - begin < 1.0
-        assert members_of(OWNER) == set()
+        await until_empty(OWNER)
     finally:
         engine.send(signal.SIGCONT)
 
@@ -102,7 +102,7 @@ async def test_a_run_is_killed_while_the_engine_is_frozen(
         ended = await prepared.wait()
         assert (ended.signal, ended.killed) == (signal.SIGKILL, "cancelled")
         await prepared.close()
-        assert members_of(OWNER) == set()
+        await until_empty(OWNER)
     finally:
         engine.send(signal.SIGCONT)
 

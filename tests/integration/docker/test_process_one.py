@@ -52,6 +52,8 @@ async def test_a_descriptor_of_process_one_does_not_keep_the_output_open(runner:
 async def test_what_does_not_die_keeps_what_it_holds(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    departures = runner.sandbox._departures  # type: ignore[attr-defined]
+    await departures.flush()
     users = runner.sandbox._users  # type: ignore[attr-defined]
     owner = runner.sandbox._owner  # type: ignore[attr-defined]
     spec = runner.spec("linger", "deaf", stdin=os.open(os.devnull, os.O_RDONLY))
@@ -70,6 +72,7 @@ async def test_what_does_not_die_keeps_what_it_holds(
     assert members_of(owner)
     monkeypatch.undo()
     await prepared.close()
+    await departures.flush()
     os.close(spec.stdin)
     assert len(users._free) == free + 1
     assert not members_of(owner)

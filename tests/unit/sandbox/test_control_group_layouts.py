@@ -72,12 +72,13 @@ def test_version_two_limits_and_counters(tmp_path: Path) -> None:
         "pids.max": "66",
         "cpu.max": "150000 100000",
     }
+    (group / "memory.current").write_text("512\n")
     (group / "memory.events").write_text("low 0\nhigh 0\nmax 9\noom 1\noom_kill 2\n")
     (group / "pids.events").write_text("max 3\n")
     (group / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\n")
     usage = layout.usage("x-1")
     assert (usage.oom_kills, usage.refused_forks, usage.cpu_time) == (2, 3, 2.5)
-    assert usage.peak_memory is None
+    assert (usage.memory, usage.peak_memory) == (512, None)
     (group / "memory.peak").write_text("4096\n")
     assert layout.usage("x-1").peak_memory == 4096
 

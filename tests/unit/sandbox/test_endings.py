@@ -7,7 +7,7 @@ import pytest
 from infra.sandbox.cgroups import Usage
 from infra.sandbox.ending import Report, conclude
 
-USAGE = Usage(oom_kills=0, refused_forks=0, cpu_time=1.5, peak_memory=10)
+USAGE = Usage(oom_kills=0, refused_forks=0, cpu_time=1.5, memory=5, peak_memory=10)
 
 
 def ending(status: bytes, diagnostics: str = "", outer: int = 0, usage: Usage = USAGE):
@@ -41,7 +41,7 @@ def test_status_words_and_wait_status_give_code_or_signal(
 
 
 def test_counters_become_reasons() -> None:
-    counted = Usage(oom_kills=1, refused_forks=2, cpu_time=1.0, peak_memory=None)
+    counted = Usage(oom_kills=1, refused_forks=2, cpu_time=1.0, memory=0, peak_memory=None)
     ended = ending(b"exit 0\n", usage=counted)
     assert ended.oom and ended.processes_limited and ended.peak_memory is None
     assert not ending(b"exit 0\n").oom
