@@ -20,6 +20,12 @@ LIMITS = {
     "cpus": 1.0,
 }
 _SCRIPT = "\t@printf '#!/bin/sh\\n' > main; chmod 755 main\n"
+# Compiled, for images need not have setsid(1); make ends only once it is at work.
+_LEAVE = (
+    "\t@printf '%s\\n' '#include <unistd.h>' 'int main(void)'"
+    " '{ setsid(); write(1, \"\\n\", 1); close(1); sleep(30); }' | gcc -w -x c - -o leave\n"
+    "\t@mkfifo here; (./leave > here 2>/dev/null &); read line < here; rm here\n"
+)
 
 
 def _refused(seen: Seen) -> list[str]:
@@ -114,7 +120,7 @@ BUILDS = (
     _build("handler is set-id", "kept with mode 0755", f"all:\n{_SCRIPT}\t@chmod 6755 main\n",
            _tame, _kept, real=CONTROLS),
     _build("process left behind", "ends with the build",
-           f"all:\n\t@(setsid sleep 30 >/dev/null 2>&1 &)\n{_SCRIPT}", _kept, real=B0),
+           f"all:\n{_LEAVE}{_SCRIPT}", _kept, real=B0),
     _build("flood of output", "killed at the limit", "all:\n\t@head -c 64M /dev/zero\n", capped,
            real=CONTROLS),
     _build("make -j as fork bomb", "EAGAIN at the limit",
