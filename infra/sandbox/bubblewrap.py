@@ -127,6 +127,9 @@ class BubblewrapSandbox:
             root=self._root, groups=self._groups is not None, groups_detail=self._groups_detail
         )
 
+    async def forget(self, function: str) -> None:
+        """See `Sandbox`. Nothing is kept."""
+
     async def reap(self, known_names: Iterable[str]) -> list[str]:
         """See `Sandbox`. Mounts of an earlier incarnation went with its mount namespace."""
         if self._groups is None:

@@ -105,12 +105,15 @@ class WarmSandboxes:
         ours = (each.name for one in self._functions.values() for each in one.waiting)
         return await self._inner.reap({*known_names, *ours})
 
-    async def drain(self, function: str) -> None:
-        """End what waits for a function ("owner/name:version"): it is deleted."""
+    async def forget(self, function: str) -> None:
+        """See `Sandbox`. What waits for it ends, and what is just being started."""
         kinds = [kind for kind, one in self._functions.items() if one.spec.function == function]
-        ending = [task for kind in kinds for task in self._end_all(self._functions.pop(kind))]
+        gone = [self._functions.pop(kind) for kind in kinds]
+        ending: list[asyncio.Future[None]] = [task for one in gone for task in self._end_all(one)]
+        ending += [one.started for one in gone if one.started is not None]
         if ending:
             await asyncio.wait(ending)
+        await self._inner.forget(function)
 
     async def close(self) -> None:
         """See `Sandbox`."""
@@ -212,7 +215,7 @@ class WarmSandboxes:
             each = await self._started(spec)
             if self._functions.get(kind) is function:
                 function.waiting.append(each)
-            else:  # drained meanwhile
+            else:  # its function was forgotten meanwhile
                 await asyncio.wait({self._discard(each)})
         except NotFound:  # gone from this host; whoever asks next has it fetched
             if self._functions.get(kind) is function:

@@ -84,7 +84,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     )
     deletions = Deletions(
         PartitionReader(settings.bootstrap, topics.registry, max_wait_ms=WAIT_MS),
-        enclosure.sandbox.drain,
+        enclosure.sandbox.forget,
     )
     agent = Agent(host, topics.heartbeats(settings.pool), inventory)
     # A group of its own for each boot: there is no old member to wait for.

@@ -1,4 +1,4 @@
-"""An agent hears of deleted functions, and keeps no sandbox waiting for them."""
+"""An agent hears of deleted functions, and keeps nothing of them."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ PAUSE = 1.0
 class Deletions:
     """Follows the registry from where it ends when this begins: before, nothing waited here.
 
-    An agent may be forbidden to read the registry. Then what waits for a deleted function ends by
+    An agent may be forbidden to read the registry. Then what it keeps of a deleted function goes by
     itself, only later.
     """
 
-    def __init__(self, reader: PartitionReader, drain: Callable[[str], Awaitable[None]]) -> None:
-        """`drain` is given "owner/name:version"."""
+    def __init__(self, reader: PartitionReader, forget: Callable[[str], Awaitable[None]]) -> None:
+        """`forget` is given "owner/name:version"."""
         self._reader = reader
-        self._drain = drain
+        self._forget = forget
 
     async def stop(self) -> None:
         """Disconnect."""
         await self._reader.stop()
 
     async def follow(self) -> None:
-        """Drain what is deleted, for ever. What cannot be read is no reason to end an agent."""
+        """Forget what is deleted, for ever. What cannot be read is no reason to end an agent."""
         await self._reader.start()
         is_placed = False
         while True:
@@ -51,7 +51,7 @@ class Deletions:
                 continue
             for record in records:
                 if (function := _deleted(record)) is not None:
-                    await self._drain(function)
+                    await self._forget(function)
 
 
 def _deleted(record: ConsumerRecord) -> str | None:

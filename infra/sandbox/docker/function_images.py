@@ -28,6 +28,7 @@ PLACE = "/fn"
 OWNER_LABEL = "hermes.owner"
 ARTIFACT_LABEL = "hermes.artifact"
 _BASE_LABEL = "hermes.base"
+_FUNCTION_LABEL = "hermes.function"
 _BYTES_LABEL = "hermes.bytes"
 _REPOSITORY = "hermes-function"
 
@@ -41,9 +42,9 @@ class _Entry(msgspec.Struct):
     id: str
     #: What it alone takes on the disk: its one layer.
     bytes: int
+    #: The functions with these files. Without any it goes when nobody holds it any more.
+    functions: set[str]
     holders: int = 0
-    #: Its artifact is forgotten: it goes when nobody holds it any more.
-    forgotten: bool = False
 
 
 class FunctionImages:
@@ -64,8 +65,10 @@ class FunctionImages:
         self._entries: dict[_Key, _Entry] = {}
         self._locks: defaultdict[_Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def hold(self, base: str, artifact: str, folder: Path) -> str | None:
+    async def hold(self, base: str, artifact: str, folder: Path, *, name: str = "") -> str | None:
         """The id of the image with `folder`, the files of `artifact`, on the image `base`.
+
+        `name` is that of the function ("owner/name:version").
 
         Builds it if the engine lacks it, once for all who ask at the same time. It stays until
         `release` was called as often as this. None, and nothing to release, if these files cannot
@@ -78,11 +81,11 @@ class FunctionImages:
                 if entry is None or await engine.find(self._client, entry.id) is None:
                     if await in_thread(unpackable, folder):
                         return None
-                    built = await self._build(key, folder)
+                    built = await self._build(key, folder, name)
                     entry = self._entries.setdefault(key, built)
                     entry.id = built.id
                 entry.holders += 1
-                entry.forgotten = False
+                entry.functions.add(name)
                 self._entries[key] = self._entries.pop(key)  # the most recently used
         except (ImageFailed, OSError) as error:
             raise SandboxError(f"the function cannot be packaged as an image: {error}") from error
@@ -100,11 +103,10 @@ class FunctionImages:
                 entry.holders -= 1
         await self._tidy()
 
-    async def forget(self, artifact: str) -> None:
-        """The artifact will not run here again: its images go, those held when released."""
-        for key, entry in self._entries.items():
-            if key[1] == artifact:
-                entry.forgotten = True
+    async def forget(self, name: str) -> None:
+        """The function is deleted: its images go, those held when released."""
+        for entry in self._entries.values():
+            entry.functions.discard(name)
         await self._tidy()
 
     async def reap(self) -> None:
@@ -120,7 +122,9 @@ class FunctionImages:
             artifact, base = image.labels.get(ARTIFACT_LABEL), image.labels.get(_BASE_LABEL)
             if artifact and base:
                 size = int(image.labels.get(_BYTES_LABEL, image.size))
-                self._entries.setdefault((base, artifact), _Entry(id=image.id, bytes=size))
+                functions = {image.labels.get(_FUNCTION_LABEL, "")}
+                entry = _Entry(id=image.id, bytes=size, functions=functions)
+                self._entries.setdefault((base, artifact), entry)
         await self._tidy()
 
     @property
@@ -128,7 +132,7 @@ class FunctionImages:
         """What all images take on the disk, without the runtimes below them."""
         return sum(entry.bytes for entry in self._entries.values())
 
-    async def _build(self, key: _Key, folder: Path) -> _Entry:
+    async def _build(self, key: _Key, folder: Path, name: str) -> _Entry:
         base, artifact = key
         below = await engine.find(self._client, base)
         if below is None:
@@ -147,6 +151,7 @@ class FunctionImages:
                     ARTIFACT_LABEL: artifact,
                     OWNER_LABEL: self._owner,
                     _BASE_LABEL: base,
+                    _FUNCTION_LABEL: name,
                     _BYTES_LABEL: str(layer.size),
                 },
                 command=tuple(config.get("Cmd") or ()),
@@ -159,7 +164,7 @@ class FunctionImages:
             identity = await engine.load(
                 self._client, image, tags=(tag,), known=known, base=base, scratch=Path(scratch)
             )
-        return _Entry(id=identity, bytes=layer.size)
+        return _Entry(id=identity, bytes=layer.size, functions={name})
 
     def _tag(self, key: _Key) -> str:
         return hashlib.sha256("\0".join((self._owner, *key)).encode()).hexdigest()[:12]
@@ -187,4 +192,4 @@ class FunctionImages:
         entry = self._entries.get(key)
         if entry is None or entry.holders > 0:
             return False
-        return entry.forgotten or self.bytes > self._budget
+        return not entry.functions or self.bytes > self._budget

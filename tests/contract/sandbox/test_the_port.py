@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -37,6 +38,18 @@ async def test_the_program_does_not_start_before_go(runner: Runner, no_input: in
     assert os.read(prepared.stdout, 10) == b"on\n"
     assert ended.wall_time < 0.5, "the clock starts at go"
     await prepared.close()
+
+
+async def test_what_is_prepared_of_a_forgotten_function_runs_and_it_can_be_prepared_again(
+    runner: Runner, no_input: int
+) -> None:
+    packaged = {"artifact": uuid.uuid4().hex * 2, "function": "ana/normal:1.0.0"}
+    spec = runner.spec("normal", stdin=no_input, **packaged)
+    prepared = await runner.sandbox.prepare(spec)
+    await runner.sandbox.forget("ana/normal:1.0.0")
+    for outcome in (await runner.let_go(prepared), await runner.run("normal", **packaged)):
+        assert outcome.exit.exit_code == 5
+    await runner.sandbox.forget("ana/normal:1.0.0")
 
 
 async def test_waiting_twice_gives_the_same_answer(runner: Runner, no_input: int) -> None:

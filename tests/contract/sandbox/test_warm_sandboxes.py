@@ -176,6 +176,9 @@ class Borrowed:
         self.prepared.append(spec.name)
         return await self._inner.prepare(spec)
 
+    async def forget(self, function: str) -> None:
+        await self._inner.forget(function)
+
     async def close(self) -> None:
         pass
 
@@ -206,7 +209,7 @@ async def test_the_second_run_of_a_function_is_warm(
             pass
 
 
-async def test_draining_leaves_nothing(
+async def test_of_a_forgotten_function_nothing_waits(
     runner: Runner, borrowed: Borrowed, warm: WarmSandboxes
 ) -> None:
     with file_of(b"") as fd:
@@ -215,5 +218,5 @@ async def test_draining_leaves_nothing(
     while await warm.tend():
         pass
     assert len(borrowed.prepared) == 2
-    await warm.drain("ana/cat:1.0.0")
+    await warm.forget("ana/cat:1.0.0")
     assert await runner.sandbox.reap(()) == []

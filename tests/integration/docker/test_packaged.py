@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from pathlib import Path
 
 import pytest
 
+from infra.engine import connect
+from infra.images.engine import list_labelled
+from infra.sandbox.docker.function_images import ARTIFACT_LABEL
+from infra.sandbox.port import Prepared
 from tests.support.containers import containers_of
 from tests.support.sandboxes import Runner
 
@@ -18,12 +23,12 @@ async def test_a_packaged_function_runs_without_its_folder(runner: Runner, tmp_p
     program = folder / "main"
     program.write_text("#!/bin/sh\necho packaged; touch /fn/x\n")
     program.chmod(0o755)
-    artifact = uuid.uuid4().hex * 2
-    outcome = await runner.run("/fn/main", function_dir=folder, artifact=artifact)
+    fields = {"function_dir": folder, "artifact": uuid.uuid4().hex * 2, "function": "ana/main:1"}
+    outcome = await runner.run("/fn/main", **fields)
     assert outcome.stdout == b"packaged\n"
     assert b"Read-only file system" in outcome.stderr
     stdin = os.open(os.devnull, os.O_RDONLY)
-    spec = runner.spec("/fn/main", function_dir=folder, artifact=artifact, stdin=stdin)
+    spec = runner.spec("/fn/main", stdin=stdin, **fields)
     prepared = await runner.sandbox.prepare(spec)
     found = await containers_of(runner.sandbox._owner)  # type: ignore[attr-defined]
     mounts = found[f"hermes-{spec.name}"]["HostConfig"]["Mounts"]
@@ -34,7 +39,34 @@ async def test_a_packaged_function_runs_without_its_folder(runner: Runner, tmp_p
     assert os.read(prepared.stdout, 100) == b"packaged\n"
     await prepared.close()
     os.close(stdin)
-    await runner.sandbox._functions.forget(artifact)  # type: ignore[attr-defined]
+    await runner.sandbox.forget("ana/main:1")
+
+
+async def images_of(artifact: str) -> int:
+    async with await connect() as client:
+        return len(await list_labelled(client, f"{ARTIFACT_LABEL}={artifact}"))
+
+
+async def test_the_image_of_a_deleted_function_goes_when_nothing_runs_in_it(
+    runner: Runner, tmp_path: Path
+) -> None:
+    folder = tmp_path / "function"
+    folder.mkdir(mode=0o755)
+    (folder / "data").write_text("all of it\n")
+    artifact = uuid.uuid4().hex * 2
+    fields = {"function_dir": folder, "artifact": artifact, "function": "ana/cat:1.0.0"}
+
+    async def is_deleted(_: Prepared) -> None:
+        await runner.sandbox.forget("ana/cat:1.0.0")
+        assert await images_of(artifact) == 1
+
+    outcome = await runner.run(
+        "/bin/sh", "-c", "sleep 0.5; cat /fn/data", during=is_deleted, **fields
+    )
+    assert outcome.stdout == b"all of it\n"
+    async with asyncio.timeout(20):  # the container goes when the engine has the time for it
+        while await images_of(artifact):
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("name", [".wh..", ".wh...", ".wh.main"])

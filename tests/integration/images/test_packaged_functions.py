@@ -80,7 +80,7 @@ async def test_an_image_stays_while_a_container_of_it_lives(
     disposable: Callable[[str], str],
 ) -> None:
     images = FunctionImages(client, new_owner(), 0)
-    image = disposable(await images.hold(str(cpp.run_image), "c" * 64, function))
+    image = disposable(await images.hold(str(cpp.run_image), "c" * 64, function, name="a/c:1"))
     container = await client.containers.create(
         {"Image": image, "Cmd": ["sleep", "60"], "Labels": {LABEL: "lives"}}
     )
@@ -90,7 +90,7 @@ async def test_an_image_stays_while_a_container_of_it_lives(
         assert await engine.find(client, image) is not None
     finally:
         await container.delete(force=True)
-    await images.forget("c" * 64)
+    await images.forget("a/c:1")
     assert await engine.find(client, image) is None
 
 
@@ -102,13 +102,14 @@ async def test_what_a_killed_agent_left_is_taken_over(
 ) -> None:
     owner = new_owner()
     left = await FunctionImages(client, owner, 100 * MIB).hold(
-        str(cpp.run_image), "d" * 64, function
+        str(cpp.run_image), "d" * 64, function, name="a/d:1"
     )
     disposable(left)
     after = FunctionImages(client, owner, 100 * MIB)
     await after.reap()
     assert after.bytes > 0
-    assert await after.hold(str(cpp.run_image), "d" * 64, function) == left
+    again = await after.hold(str(cpp.run_image), "d" * 64, function, name="a/d:1")
+    assert again == left
     await after.release(left)
-    await after.forget("d" * 64)
+    await after.forget("a/d:1")
     assert await engine.find(client, left) is None

@@ -82,7 +82,7 @@ async def test_the_pool_replaces_one_that_was_killed(runner: Runner, no_input: i
     while await warm.tend():
         pass
     assert len(members_of(f"test-{os.getpid()}")) == 2
-    await warm.drain("")
+    await warm.forget("")
     assert control_groups_of(f"test-{os.getpid()}") == []
 
 

@@ -129,21 +129,35 @@ async def test_an_image_that_somebody_removed_is_made_again(
     await engine.delete(held)
     assert await images.hold(BASE, "a", function) == held
     assert held in engine.stored
-    await images.forget("a")
-    await images.release(held)
-    assert held in engine.stored, "it was held twice"
-    await images.release(held)
-    assert held not in engine.stored
 
 
-async def test_a_forgotten_artifact_leaves_no_image(
+async def test_a_deleted_functions_image_goes_when_nobody_holds_it(
     engine: FakeImageEngine, function: Path
 ) -> None:
     images = cache(engine)
-    released = await images.hold(BASE, "a", function)
+    released = await images.hold(BASE, "a", function, name="ana/cat:1")
     await images.release(released)
-    await images.forget("a")
+    held = [await images.hold(BASE, "b", function, name="ana/dog:1") for _ in range(2)]
+    for name in ("ana/cat:1", "ana/dog:1"):
+        await images.forget(name)
     assert released not in engine.stored
+    await images.release(held[0])
+    assert held[0] in engine.stored
+    await images.release(held[0])
+    assert held[0] not in engine.stored
+
+
+async def test_an_image_stays_while_another_version_has_the_same_files(
+    engine: FakeImageEngine, function: Path
+) -> None:
+    images = cache(engine)
+    for name in ("ana/cat:1", "ana/cat:2"):
+        image = await images.hold(BASE, "a", function, name=name)
+        await images.release(image)
+    await images.forget("ana/cat:1")
+    assert image in engine.stored
+    await images.forget("ana/cat:2")
+    assert image not in engine.stored
 
 
 async def test_a_new_incarnation_takes_over_what_the_last_one_left(
@@ -161,6 +175,18 @@ async def test_a_new_incarnation_takes_over_what_the_last_one_left(
     await after.hold(BASE, "b", function)
     assert left not in engine.stored
     assert others in engine.stored
+
+
+async def test_a_new_incarnation_knows_whose_the_images_are(
+    engine: FakeImageEngine, function: Path
+) -> None:
+    left = await cache(engine).hold(BASE, "a", function, name="ana/cat:1")
+    after = cache(engine)
+    await after.reap()
+    await after.forget("ana/dog:1")
+    assert left in engine.stored
+    await after.forget("ana/cat:1")
+    assert left not in engine.stored
 
 
 async def test_a_missing_base_is_an_error_of_the_sandbox(

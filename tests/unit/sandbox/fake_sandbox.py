@@ -70,6 +70,7 @@ class FakeSandbox:
         self.may_start = asyncio.Event()
         self.may_start.set()
         self.is_open = False
+        self.forgotten: list[str] = []
 
     @property
     def living(self) -> list[FakePrepared]:
@@ -94,6 +95,9 @@ class FakeSandbox:
 
     def guarantees(self) -> list[Guarantee]:
         return []
+
+    async def forget(self, function: str) -> None:
+        self.forgotten.append(function)
 
     async def reap(self, known_names: Iterable[str]) -> list[str]:
         known = set(known_names)

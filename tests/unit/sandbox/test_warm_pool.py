@@ -237,25 +237,30 @@ async def test_what_waits_already_ends_when_the_folder_is_gone_for_the_next(pool
     assert pool.inner.living == []
 
 
-async def test_a_deleted_functions_are_drained(pool: Pool) -> None:
+async def test_what_waits_for_a_deleted_function_ends(pool: Pool) -> None:
     await pool.run("hello")
     await pool.run("bye")
     await pool.settle()
-    await pool.warm.drain("ana/hello:1")
+    await pool.warm.forget("ana/hello:1")
     assert pool.waiting == ["bye"]
+    assert pool.inner.forgotten == ["ana/hello:1"]
     await pool.settle()
     assert pool.waiting == ["bye"]
 
 
-async def test_one_that_starts_while_its_function_is_drained_ends(pool: Pool) -> None:
+async def test_a_function_is_forgotten_when_what_was_just_started_has_ended(pool: Pool) -> None:
     await pool.run()
     pool.inner.may_start.clear()
     starting = asyncio.create_task(pool.warm.tend())
     await asyncio.sleep(0)
-    await pool.warm.drain("ana/hello:1")
+    forgetting = asyncio.create_task(pool.warm.forget("ana/hello:1"))
+    await asyncio.sleep(0.01)
+    assert pool.inner.forgotten == []
     pool.inner.may_start.set()
-    await starting
+    await forgetting
     assert pool.inner.living == []
+    assert pool.inner.forgotten == ["ana/hello:1"]
+    await starting
 
 
 async def test_who_asks_while_one_starts_gets_it_and_the_second_does_not_wait(pool: Pool) -> None:

@@ -66,16 +66,16 @@ async def test_what_is_deleted_is_drained_whatever_comes_between(
         LogError("there is no such offset"),
         [event(ev.FunctionDeleted(version="1.0.1"))],
     )
-    drained: list[str] = []
+    forgotten: list[str] = []
 
-    async def drain(function: str) -> None:
-        drained.append(function)
+    async def forget(function: str) -> None:
+        forgotten.append(function)
 
-    hearing = Deletions(reader, drain)
+    hearing = Deletions(reader, forget)
     task = asyncio.create_task(hearing.follow())
     async with asyncio.timeout(5):
-        while len(drained) < 2:
+        while len(forgotten) < 2:
             await asyncio.sleep(0.01)
     task.cancel()
     assert reader.at == 42, "what was deleted before is of no interest"
-    assert drained == ["ana/hello:1.0.0", "ana/hello:1.0.1"]
+    assert forgotten == ["ana/hello:1.0.0", "ana/hello:1.0.1"]
