@@ -24,6 +24,7 @@ _CHUNK = 1 << 20
 # Seconds for an answer of an engine that is slow, not dead.
 _PATIENCE = 15.0
 _LOAD_PATIENCE = 300.0
+_EXPORT_PATIENCE = 300.0
 _PULL_PATIENCE = 1800.0
 # How engines say that an archive lacks a layer which they want, whatever they have.
 _LACKING = re.compile(r"no such file|not found|does not exist", re.IGNORECASE)
@@ -62,9 +63,9 @@ async def load(
         if (below := await find(client, base)) is None:
             raise
     with tempfile.TemporaryDirectory(dir=scratch, prefix="hermes-export-") as folder:
-        exported = await export_layers(
-            client, base, [str(layer) for layer in below["RootFS"]["Layers"]], Path(folder)
-        )
+        wanted = [str(layer) for layer in below["RootFS"]["Layers"]]
+        async with _asking("does not give its layers back", _EXPORT_PATIENCE):
+            exported = await export_layers(client, base, wanted, Path(folder))
         layers = tuple(
             layer if layer.path else exported.get(layer.diff_id, layer) for layer in image.layers
         )

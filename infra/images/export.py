@@ -24,7 +24,8 @@ async def export_layers(
 ) -> dict[str, Layer]:
     """The layers of the image `reference`, which are `diff_ids`, as files below `folder`.
 
-    Takes as long as the engine reads the image: seconds. Raises ImageFailed.
+    Takes as long as the engine reads the image: seconds, or for ever if it is silent. Raises
+    ImageFailed.
     """
     saved = folder / "export.tar"
     try:
