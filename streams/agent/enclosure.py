@@ -81,6 +81,7 @@ async def _in_containers(settings: Settings, keep: Lease) -> Enclosure:
             runtime=settings.container_runtime,
             run_image=cpp.run_image,
             build_image=cpp.build_image,
+            scratch=settings.home / "agents" / settings.agent / "images",
         )
         sandbox = await _open(inner, settings, keep)
     except BaseException:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -49,7 +50,8 @@ class DockerSandbox:
     The images are for specs without one of their own. `runtime` is the engine's name for another
     than its default, such as runsc. Functions whose artifact is named are packaged as images, which
     take up to `function_bytes` of the engine's disk; others, and those with files that no image can
-    hold, are shown from their folder.
+    hold, are shown from their folder. They are packed in `scratch`, which is emptied at `open`;
+    without one, in the system's folder for temporary files.
     """
 
     def __init__(
@@ -60,11 +62,13 @@ class DockerSandbox:
         run_image: str | None = None,
         build_image: str | None = None,
         function_bytes: int = _FUNCTION_BYTES,
+        scratch: Path | None = None,
     ) -> None:
         self._owner = owner
         self._runtime = runtime
         self._images = {"run": run_image, "build": build_image}
         self._function_bytes = function_bytes
+        self._scratch = scratch
         self._functions: FunctionImages | None = None
         self._guard = Guard()
         self._filters = Filters()
@@ -84,7 +88,12 @@ class DockerSandbox:
             self._client = await engine.connect()
             self._host = await host.look_at(self._client, self._owner, self._runtime)
             self._containers = Containers(self._client, self._owner)
-            self._functions = FunctionImages(self._client, self._owner, self._function_bytes)
+            if self._scratch is not None:  # a killed agent leaves what it was packing
+                shutil.rmtree(self._scratch, ignore_errors=True)
+                self._scratch.mkdir(parents=True, mode=0o700)
+            self._functions = FunctionImages(
+                self._client, self._owner, self._function_bytes, scratch=self._scratch
+            )
             self._program = await guard_program(
                 compile_in_image(self._client, self._images["build"])
             )

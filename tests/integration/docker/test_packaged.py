@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 
 from infra.engine import connect
 from infra.images.engine import list_labelled
+from infra.sandbox.docker.adapter import DockerSandbox
 from infra.sandbox.docker.function_images import ARTIFACT_LABEL
 from infra.sandbox.port import Prepared
+from infra.toolchain.model import Toolchain
 from tests.support.containers import containers_of
 from tests.support.sandboxes import Runner
 
@@ -67,6 +70,29 @@ async def test_the_image_of_a_deleted_function_goes_when_nothing_runs_in_it(
     async with asyncio.timeout(20):  # the container goes when the engine has the time for it
         while await images_of(artifact):
             await asyncio.sleep(0.05)
+
+
+async def test_functions_are_packed_in_a_folder_that_is_emptied_at_the_start(
+    toolchain: Toolchain, attacks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "agent" / "images"
+    left = scratch / "hermes-image-of-a-killed-agent"
+    left.mkdir(parents=True)
+    (left / "layer.tar").write_text("half of it")
+    sandbox = DockerSandbox(
+        f"packing-{os.getpid()}", run_image=toolchain.run_image, scratch=scratch
+    )
+    await sandbox.open()
+    try:
+        assert list(scratch.iterdir()) == []
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+        fields = {"artifact": uuid.uuid4().hex * 2, "function": "ana/normal:1.0.0"}
+        outcome = await Runner(sandbox, attacks).run("normal", **fields)
+        assert outcome.exit.exit_code == 5
+        assert list(scratch.iterdir()) == []
+        await sandbox.forget("ana/normal:1.0.0")
+    finally:
+        await sandbox.close()
 
 
 @pytest.mark.parametrize("name", [".wh..", ".wh...", ".wh.main"])

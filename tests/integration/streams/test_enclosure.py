@@ -55,11 +55,14 @@ async def test_an_unknown_sandbox_is_refused_with_those_there_are(tmp_path: Path
 @needs_engine
 async def test_an_engine_with_images_is_taken(tmp_path: Path) -> None:
     images = await ensure_toolchain_images()
+    left = tmp_path / "agents" / "chooser" / "images" / "half-packed"
+    left.mkdir(parents=True)
     enclosure = await enclose(settings(tmp_path, "auto"), keep)
     found = await enclosure.toolchains.require("cpp")
     await enclosure.close()
     assert enclosure.name == "docker"
     assert (found.build_image, found.run_image) == (images.build_image, images.run_image)
+    assert not left.exists(), "an agent that was killed has left it"
 
 
 @needs_engine
