@@ -21,6 +21,7 @@ class Guard:
     """One guard process, shared by all sandboxes of this agent."""
 
     def __init__(self) -> None:
+        self._is_wanted = False
         self._channel: socket.socket | None = None
         self._pid = 0
         self._watched: dict[str, tuple[bytes, list[int]]] = {}
@@ -32,47 +33,64 @@ class Guard:
         return self._pid
 
     def start(self) -> None:
-        """Start the process and tell it what is alive."""
+        """Start the process and tell it what is alive. Raises OSError; later calls try again."""
+        self._is_wanted = True
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            program = (sys.executable, "-I", "-S", str(_GUARD), "3")
-            self._pid = spawn.spawn(program, {0: None, 1: None, 2: 2, 3: theirs.fileno()})
+        try:
+            with theirs:
+                program = (sys.executable, "-I", "-S", str(_GUARD), "3")
+                self._pid = spawn.spawn(program, {0: None, 1: None, 2: 2, 3: theirs.fileno()})
+        except OSError:
+            ours.close()
+            raise
         self._channel = ours
-        for message, fds in self._watched.values():
-            socket.send_fds(ours, [message], fds)
-        for message in self._deadlines.values():
-            ours.send(message)
+        try:
+            for message, fds in self._watched.values():
+                socket.send_fds(ours, [message], fds)
+            for message in self._deadlines.values():
+                ours.send(message)
+        except OSError:
+            self._kill()
+            raise
 
     def watch(self, name: str, cgroups: Sequence[str], pidfd: int, held: tuple[int, ...]) -> None:
-        """Guard a sandbox; the descriptors stay the caller's."""
+        """Guard a sandbox; the descriptors stay the caller's. Raises OSError if nobody does."""
         fds = [pidfd, *held]
         message = json.dumps({"watch": name, "cgroups": list(cgroups)}).encode()
         self._watched[name] = (message, fds)
         self._send(message, fds)
 
     def deadline(self, name: str, after: float) -> None:
-        """Have the sandbox killed `after` seconds from now, unless `done` comes first."""
+        """Have the sandbox killed `after` seconds from now, unless `done` comes first.
+
+        If there is no guard now, the next one is told.
+        """
         message = json.dumps({"deadline": name, "at": time.monotonic() + after}).encode()
         self._deadlines[name] = message
-        self._send(message)
+        with contextlib.suppress(OSError):
+            self._send(message)
 
     def done(self, name: str) -> None:
         """The sandbox is gone."""
         if self._watched.pop(name, None):
             self._deadlines.pop(name, None)
-            self._send(json.dumps({"done": name}).encode())
+            with contextlib.suppress(OSError):
+                self._send(json.dumps({"done": name}).encode())
 
     def _send(self, message: bytes, fds: list[int] | None = None) -> None:
-        if self._channel is None:
+        if not self._is_wanted:
             return
-        try:
-            socket.send_fds(self._channel, [message], fds or [])
-        except OSError:  # it was killed; the new one is told everything, this message included
-            self._reap()
-            self.start()
+        if self._channel is not None:
+            try:
+                socket.send_fds(self._channel, [message], fds or [])
+                return
+            except OSError:  # it was killed
+                self._kill()
+        self.start()  # the new one is told everything, this message included
 
     def close(self) -> None:
         """End the guard. It kills what is still watched."""
+        self._is_wanted = False
         self._reap()
 
     def _reap(self) -> None:
@@ -82,7 +100,8 @@ class Guard:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._pid, 0)
 
-    def kill(self) -> None:
-        """End the guard at once, without its cleaning up."""
-        os.kill(self._pid, signal.SIGKILL)
+    def _kill(self) -> None:
+        """End it without its ending what it watches: another does that."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
         self._reap()
