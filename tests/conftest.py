@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.cluster import Cluster, in_containers
-from tests.support.system import System
+from tests.support.system import System, running_system
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,5 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
     if in_containers():
         servers: Cluster = request.getfixturevalue("cluster")
         environment = {"HERMES_KAFKA": servers.kafka, "HERMES_DATABASE": servers.new_database()}
-    running = System(environment)
-    running.start()
-    yield running
-    running.stop()
+    with running_system(environment) as running:
+        yield running

@@ -11,19 +11,15 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import write_shell
-from tests.support.system import System, User
+from tests.support.system import System, User, running_system
 
 FUNCTION = "ada/shell"
 
 
 @pytest.fixture(scope="module")
 def gpu_system() -> Iterator[System]:
-    system = System({"HERMES_FAKE_GPUS": "2"})
-    try:
-        system.start()
+    with running_system({"HERMES_FAKE_GPUS": "2"}) as system:
         yield system
-    finally:
-        system.stop()
 
 
 @pytest.fixture(scope="module")

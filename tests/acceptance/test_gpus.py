@@ -13,7 +13,7 @@ import pytest
 from tests.acceptance.conftest import write_shell
 from tests.acceptance.rest import Rest
 from tests.support.fake_nvml import FakeGpuSteering
-from tests.support.system import System, User
+from tests.support.system import System, User, running_system
 
 FUNCTION = "ada/shell"
 GPU = "echo $CUDA_VISIBLE_DEVICES"
@@ -26,18 +26,14 @@ def steering(tmp_path_factory: pytest.TempPathFactory) -> FakeGpuSteering:
 
 @pytest.fixture(scope="module")
 def gpu_system(steering: FakeGpuSteering) -> Iterator[System]:
-    system = System(
+    with running_system(
         {
             "HERMES_FAKE_GPUS": "2",
             "HERMES_FAKE_GPUS_FILE": str(steering.path),
             "HERMES_GPU_RECHECK": "0.5",
         }
-    )
-    try:
-        system.start()
+    ) as system:
         yield system
-    finally:
-        system.stop()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from infra.engine import connect
 from tests.support.engine import need_engine
 from tests.support.sandboxes import CONTROL_GROUPS
-from tests.support.system import ROOT, System, User
+from tests.support.system import ROOT, System, User, running_system
 from tests.support.toolchain_images import toolchain_images
 
 FUNCTIONS = ROOT / "examples" / "functions"
@@ -25,12 +25,8 @@ def warm_system(request: pytest.FixtureRequest) -> Iterator[System]:
     if request.param == "docker":
         need_engine()
         toolchain_images()
-    system = System({"HERMES_SANDBOX": request.param, "HERMES_WARM": "2"})
-    try:
-        system.start()
+    with running_system({"HERMES_SANDBOX": request.param, "HERMES_WARM": "2"}) as system:
         yield system
-    finally:
-        system.stop()
 
 
 @pytest.fixture(scope="module")

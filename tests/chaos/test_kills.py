@@ -28,7 +28,7 @@ from hermes.domain.pool import PoolState
 from hermes.settings import Settings
 from projections.verify import verify
 from streams.log import PartitionReader, recorded
-from tests.support.system import System
+from tests.support.system import System, running_system
 
 EXECUTIONS = int(os.environ.get("HERMES_CHAOS_EXECUTIONS", "200"))
 SEED = int(os.environ.get("HERMES_CHAOS_SEED", str(random.SystemRandom().randrange(2**32))))
@@ -115,10 +115,8 @@ class Client:
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    running = System()
-    running.start()
-    yield running
-    running.stop()
+    with running_system() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

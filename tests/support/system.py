@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -177,6 +178,17 @@ class System:
             f"--- {path.name}\n{path.read_text(errors='replace')[-2000:]}"
             for path in sorted((self.home / "logs").glob("*.log"))
         )
+
+
+@contextlib.contextmanager
+def running_system(environment: Mapping[str, str] | None = None) -> Iterator[System]:
+    """A whole Hermes with these settings, stopped with the context however that ends."""
+    system = System(environment)
+    try:
+        system.start()
+        yield system
+    finally:
+        system.stop()
 
 
 def _strings(value: Any) -> list[str]:

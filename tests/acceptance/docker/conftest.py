@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.conftest import write_shell
 from tests.support.engine import need_engine
-from tests.support.system import System, User
+from tests.support.system import System, User, running_system
 from tests.support.toolchain_images import toolchain_images
 
 
@@ -16,12 +16,8 @@ from tests.support.toolchain_images import toolchain_images
 def docker_system() -> Iterator[System]:
     need_engine()
     toolchain_images()
-    system = System({"HERMES_SANDBOX": "docker", "HERMES_WARM": "2"})
-    try:
-        system.start()
+    with running_system({"HERMES_SANDBOX": "docker", "HERMES_WARM": "2"}) as system:
         yield system
-    finally:
-        system.stop()
 
 
 @pytest.fixture(scope="session")

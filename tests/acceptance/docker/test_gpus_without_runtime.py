@@ -13,7 +13,7 @@ from infra.engine import connect
 from tests.acceptance.conftest import write_shell
 from tests.acceptance.rest import Rest
 from tests.support.engine import need_engine
-from tests.support.system import System
+from tests.support.system import running_system
 from tests.support.toolchain_images import toolchain_images
 
 
@@ -29,15 +29,12 @@ def rest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
     if "nvidia" in asyncio.run(_runtimes()):
         pytest.skip("NOT TRIED, this engine has NVIDIA's runtime")
     toolchain_images()
-    system = System({"HERMES_SANDBOX": "docker", "HERMES_WARM": "0", "HERMES_FAKE_GPUS": "1"})
-    try:
-        system.start()
+    settings = {"HERMES_SANDBOX": "docker", "HERMES_WARM": "0", "HERMES_FAKE_GPUS": "1"}
+    with running_system(settings) as system:
         gil = system.user("gil")
         folder: Path = tmp_path_factory.mktemp("gil") / "shell"
         gil.ok("function", "deploy", str(write_shell(folder, gpuCapable=True)))
         yield Rest(system.url, gil.token)
-    finally:
-        system.stop()
 
 
 def test_the_gpu_is_out_of_service_and_the_run_waits_for_another(rest: Rest) -> None:
