@@ -120,7 +120,7 @@ class NotBuilt(UserError):
 
 
 class PositionNotReached(UserError):
-    """The views have not reached that position of the log yet"""
+    """That position of the log is not reached yet"""
 
     code = "position_not_reached"
     status = 412

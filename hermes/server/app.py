@@ -71,7 +71,7 @@ def _handler(route: Route, services: Services) -> _Next:
         if route.auth == "admin" and not call.user.admin:
             raise Forbidden("only an admin may do this")
         if route.method == "GET":
-            await call.wait_as_asked()
+            await call.wait_as_asked(views=route.views)
         return await route.handler(call)
 
     return handle

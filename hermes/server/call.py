@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -49,14 +50,27 @@ class Call:
         self._user = await self.services.accounts.by_token(token)
         self.token = token
 
-    async def wait_as_asked(self) -> None:
-        """Wait until the views have passed the positions of `Hermes-After`.
+    async def wait_as_asked(self, *, views: bool) -> None:
+        """Wait until this process has folded the positions of `Hermes-After`.
 
+        The views must have passed them too with `views`, and without it those that no fold knows.
         Raises InvalidRequest, PositionNotReached.
         """
         asked = self.request.headers.get("Hermes-After")
-        if asked is not None:
-            await self.services.views.wait_for(parse_positions(asked), timeout=REQUESTED_WAIT)
+        if asked is None:
+            return
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + REQUESTED_WAIT
+        viewed = []
+        for position in parse_positions(asked):
+            fold = self.services.folds.get(position.topic) if position.partition == 0 else None
+            if fold is None or views:
+                viewed.append(position)
+            if fold is not None and not await fold.reached(
+                position.offset, timeout=max(0.0, deadline - loop.time())
+            ):
+                raise PositionNotReached(f"{position} was not reached in {REQUESTED_WAIT:g} s")
+        await self.services.views.wait_for(viewed, timeout=max(0.0, deadline - loop.time()))
 
     async def wait_for_own_writes(self) -> None:
         """Wait, for a moment only, until the views show what this user has written or seen."""

@@ -45,6 +45,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str = "application/json"
     #: The answer is a stream that may last for ever.
     streams: bool = False
+    #: What is read may come from the views, not only from what this process has read of the log.
+    views: bool = True
 
     @property
     def name(self) -> str:

@@ -120,6 +120,14 @@ class Services:
         except TimeoutError:
             self.database.terminate()
 
+    @property
+    def folds(self) -> dict[str, LogFold[Any, Any]]:
+        """What this process has read of the log, by topic."""
+        pools: dict[str, LogFold[Any, Any]] = {
+            tap.fold.topic: tap.fold for tap in self.taps.values()
+        }
+        return {self.registry.topic: self.registry, **pools}
+
     async def registry_end(self) -> int:
         """Where the registry's topic ends at this moment. Raises LogUnavailable."""
         return await self._registry_reader.end_offset()

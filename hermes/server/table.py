@@ -281,6 +281,7 @@ ROUTES: tuple[Route, ...] = (
         parameters=(_POOL, *_PAGE, _AFTER),
         success={200: "AgentPage"},
         errors=(422,),
+        views=False,
     ),
     Route(
         method="GET",
@@ -291,6 +292,7 @@ ROUTES: tuple[Route, ...] = (
         parameters=(_POOL, *_PAGE, _AFTER),
         success={200: "GpuPage"},
         errors=(422,),
+        views=False,
     ),
     Route(
         method="GET",
@@ -301,6 +303,7 @@ ROUTES: tuple[Route, ...] = (
         parameters=(_POOL, _AFTER),
         success={200: "GpuAudit"},
         errors=(422,),
+        views=False,
     ),
     Route(
         method="GET",

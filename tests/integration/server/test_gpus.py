@@ -110,7 +110,7 @@ async def admin(api: Api) -> ApiUser:
 
 
 async def gpu_of(api: Api, user: ApiUser, host: GpuHost, offset: int) -> dict[str, Any]:
-    """The host's GPU once the API's views and fold have passed the offset."""
+    """The host's GPU once the API has read the offset."""
     after = {"Hermes-After": f"{api.settings.topic_prefix}.executions.default/0/{offset}"}
     page = (await user.get("/gpus?limit=200", headers=after)).expect(200)
     (found,) = [gpu for gpu in page["items"] if gpu["uuid"] == host.uuid]

@@ -17,6 +17,8 @@ import asyncpg
 import psutil
 import pytest
 
+from hermes.domain import events as ev
+from hermes.domain.resources import GIB, Gpu, Inventory
 from hermes.server.tails.journal import KEEP_ENDED
 from tests.support.api import PASSWORD, Api, settings_for
 from tests.support.cluster import Cluster
@@ -95,6 +97,24 @@ async def test_nobody_is_let_in_while_the_accounts_are_away(own: Api) -> None:
         await other.close()
     assert (await user.get("/users/me")).status == 200
     assert (await own.nobody.ask("GET", "/readyz")).status == 200
+
+
+async def test_agents_and_their_gpus_are_told_without_the_views(
+    own: Api, its_agent: FakeAgent
+) -> None:
+    user = await own.user()
+    await own.stop("projections.projector", signal.SIGKILL)
+    for number in range(10):
+        gpu = Gpu(uuid=f"GPU-{number}", name="X", memory=GIB, compute_capability="9.0", driver="1")
+        inventory = Inventory(slots=1, cpus=1.0, memory=GIB, gpus=(gpu,))
+        joined = await its_agent.append(
+            "host", ev.AgentJoined(agent="host", incarnation=f"i{number}", inventory=inventory)
+        )
+        after = {"Hermes-After": f"{own.settings.topic_prefix}.executions.default/0/{joined}"}
+        for path in ("/agents", "/gpus"):
+            answer = (await user.get(path, headers=after)).body
+            assert f"GPU-{number}".encode() in answer
+    (await user.get("/functions", headers=after)).problem(412, "position_not_reached")
 
 
 async def test_a_client_that_does_not_read_holds_little_and_loses_nothing(
