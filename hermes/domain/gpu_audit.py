@@ -84,8 +84,8 @@ def audit(ledgers: Sequence[PoolLedger]) -> GpuAudit:
     """The account of these pools together. On a GPU that is offered in several of them, runs of two
     must not overlap either, as far as their brokers' clocks tell. Leases of two may: schedulers of
     two pools know nothing of each other, and the lock of the host lets a program start or has it go
-    elsewhere. So runs count from their start, and lost ones do not: when their programs ended, the
-    log does not say."""
+    elsewhere. So runs count from their start. Of lost ones only the start itself does: `started` is
+    said with the lock held, but when their programs ended, the log does not say."""
     findings = [finding for ledger in ledgers for finding in ledger.findings]
     across = _overlaps_across(ledgers)
     user_us = sum(total.time_us for ledger in ledgers for total in ledger.users.values())
@@ -152,8 +152,9 @@ def _spans(ledger: PoolLedger, uuid: str) -> Iterable[tuple[int, int, int, str, 
     for at in range(0, len(ran), 3):
         yield ran[at], ran[at + 1], ran[at + 2], ledger.pool, ledger.topic
     for lease in device.open:
-        if lease.began is not None and not lease.lost:
-            yield lease.began, _FOREVER, lease.offset, ledger.pool, ledger.topic
+        if lease.began is not None:
+            end = lease.began if lease.lost else _FOREVER
+            yield lease.began, end, lease.offset, ledger.pool, ledger.topic
 
 
 def _pool_share(ledger: PoolLedger) -> PoolShare:

@@ -66,8 +66,8 @@ class Device:
         self.busy_us = 0
         self.busy_since = 0
         self.leases = 0
-        # One after the other: start, end, and the offset of `scheduled`, of every run that
-        # finished. When a lost one ended is not in the log.
+        # One after the other: start, end, and the offset of `scheduled`, of every run that is over.
+        # When a lost one ended is not in the log: its end is its start.
         self.ran = array("q")
 
 
@@ -227,8 +227,9 @@ class PoolLedger:
     def _end(self, device: Device, lease: Lease) -> None:
         device.open.remove(lease)
         device.leases += 1
-        if lease.began is not None and not lease.lost:
-            device.ran.extend((lease.began, self.now_us, lease.offset))
+        if lease.began is not None:
+            end = lease.began if lease.lost else self.now_us
+            device.ran.extend((lease.began, end, lease.offset))
         if not device.open:
             device.busy_us += self.now_us - device.busy_since
 

@@ -431,6 +431,20 @@ def test_a_run_that_waited_for_the_hosts_lock_overlaps_with_nothing() -> None:
     assert kinds(audit([ledger_of(mine), ledger_of(early, pool="other")])) == ["overlap"]
 
 
+@pytest.mark.parametrize(
+    "end", [[], [attempt_lost(Y)], [attempt_lost(Y), gpu_released(Y, 1, "g1")]]
+)
+def test_a_lost_run_that_began_during_another_pools_overlaps_with_it(end: list[Step]) -> None:
+    mine = [*BEGINNING, *run_on(X, "g1", ms=1_000)]
+    yours = [*BEGINNING, 500, *run_on(Y, "g1", ms=5_000, pool="other")[:-1], *end]
+    found = audit([ledger_of(mine), ledger_of(yours, pool="other")])
+    assert (found.proved, kinds(found)) == (False, ["overlap"])
+    (overlap,) = found.findings
+    assert (overlap.pool, overlap.gpu) == ("other", "g1")
+    later = [*BEGINNING, 1_000, *run_on(Y, "g1", ms=5_000, pool="other")[:-1], *end]
+    assert audit([ledger_of(mine), ledger_of(later, pool="other")]).proved
+
+
 @pytest.mark.parametrize("reason", ["agent_restarted", "lease_expired"])
 def test_the_log_does_not_say_when_a_lost_run_ended(reason: str) -> None:
     mine = [*BEGINNING, *run_on(X, "g1", ms=50)[:-1], 5_000, attempt_lost(X, reason=reason)]
