@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from infra.gpu import Nvml
-from infra.toolchain import InstallFailed, Toolchain, ToolchainMissing, install_cuda
+from infra.toolchain import Toolchain, ToolchainMissing
 from infra.toolchain.cuda import find_cuda
 
 PROBE = Path(__file__).parent / "programs" / "probe"
@@ -23,18 +23,16 @@ HAS_DRIVER = Path("/dev/nvidiactl").exists()
 
 
 @pytest.fixture(scope="session")
-def cuda_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cuda_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hermes home from which CUDA's compiler is found."""
     if given := os.environ.get("HERMES_TEST_CUDA_HOME"):
         return Path(given)
-    home = tmp_path_factory.mktemp("cuda-home")
+    home = tmp_path_factory.mktemp("no-cuda-home")
     try:
         find_cuda(home)
     except ToolchainMissing:
-        try:
-            install_cuda(home, print)
-        except InstallFailed as error:
-            pytest.skip(f"NOT TRIED, there is no nvcc and none to be had: {error}")
+        installed: Path = request.getfixturevalue("installed_cuda")
+        return installed
     return home
 
 
