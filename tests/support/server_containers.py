@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import fcntl
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +38,12 @@ def server_images(*names: str) -> dict[str, str]:
     """Images by name: what the environment names, else made here. Not in an event loop."""
     named = {name: os.environ.get(f"HERMES_TEST_{name.upper()}_IMAGE", "") for name in names}
     missing = [name for name in names if not named[name]]
-    return {**named, **(asyncio.run(_make(missing)) if missing else {})}
+    if missing:
+        # Of two runs of tests at once, the second finds what the first has made.
+        with (Path(tempfile.gettempdir()) / "hermes-test-images.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            named |= asyncio.run(_make(missing))
+    return named
 
 
 async def _make(names: list[str]) -> dict[str, str]:
