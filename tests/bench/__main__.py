@@ -2,8 +2,8 @@
 
     python -m tests.bench [--quick] [--json FILE] [SECTION…]
 
-Rounds of all take turns, so that noise hits all alike. Ten minutes or
-more, most of it for the sandboxes; --quick about half of that.
+Rounds of all take turns, so that noise hits all alike. About ten minutes,
+most of it for the sandboxes; --quick about half of that.
 """
 
 from __future__ import annotations

@@ -61,6 +61,11 @@ class Subject:
         """A clock over the roles as they run now."""
         return CpuClock(self._system.pids())
 
+    @property
+    def bootstrap(self) -> str:
+        """The address of its Kafka."""
+        return psutil.Process(self._system.pids()["scheduler"]).environ()["HERMES_KAFKA"]
+
     def memory(self) -> dict[str, float]:
         """Resident MiB by role."""
         return {
