@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from infra.engine import connect
+from infra.images.engine import StoredImage, list_labelled
 from tests.support.system import ROOT, System, User
 
 FUNCTIONS = ROOT / "examples" / "functions"
@@ -28,6 +29,18 @@ def labels_of(system: System) -> list[dict[str, str]]:
             found = await client.containers.list(all=True)
         labels = [container._container["Labels"] for container in found]
         return [one for one in labels if one.get("hermes.owner", "").endswith(owner)]
+
+    return asyncio.run(ask())
+
+
+def images_of(system: System, function: str) -> list[StoredImage]:
+    """This Hermes' images that hold the function."""
+    owner = hashlib.sha256(str(system.home).encode()).hexdigest()[:12]
+
+    async def ask() -> list[StoredImage]:
+        async with await connect() as client:
+            found = await list_labelled(client, f"hermes.function={function}")
+        return [image for image in found if image.labels["hermes.owner"].endswith(owner)]
 
     return asyncio.run(ask())
 
@@ -122,7 +135,9 @@ def test_an_agent_that_is_killed_leaves_no_container_and_the_run_is_tried_again(
     assert (inspected["outcome"], inspected["attempt"]) == ("succeeded", 2)
 
 
-def test_of_a_deleted_function_nothing_waits(dora: User, docker_system: System) -> None:
+def test_of_a_deleted_function_nothing_waits_and_no_image_is_left(
+    dora: User, docker_system: System
+) -> None:
     dora.ok("function", "deploy", str(FUNCTIONS / "char-printer"))
     dora.ok("run", "dora/char-printer", "--input", "3 a")
     waits = "dora/char-printer:1.0.0"
@@ -131,5 +146,7 @@ def test_of_a_deleted_function_nothing_waits(dora: User, docker_system: System) 
         return [one for one in labels_of(docker_system) if one["hermes.function"] == waits]
 
     until(found)
+    assert images_of(docker_system, waits)
     dora.ok("function", "delete", waits, "--yes")
     until(lambda: not found())
+    until(lambda: not images_of(docker_system, waits))
