@@ -3,7 +3,7 @@
     python -m tests.support.sandbox_owner OWNER FUNCTIONS TIME [LOCK [IMAGE [HOW]]] -- ARGV...
 
 Opens the sandboxes (containers if an image is named), starts one program, says so and waits. HOW
-"waiting": the program is never let go.
+"waiting": the program is never let go; "ended": it is over, its container stays.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from infra.sandbox.bubblewrap import BubblewrapSandbox
+from infra.sandbox.docker import departures
 from infra.sandbox.docker.adapter import DockerSandbox
 from infra.sandbox.port import Sandbox
 from tests.support.sandboxes import LIMITS, Runner
@@ -35,7 +36,14 @@ async def own(
     prepared = await sandbox.prepare(spec)
     if how != "waiting":
         prepared.go()
+    if how == "ended":
+        departures.QUIET = departures.LONGEST = 60.0
+        await prepared.kill("cancelled")
+        await prepared.wait()
+        await prepared.close()
     print("started", flush=True)
+    if how == "ended":
+        await asyncio.sleep(60)
     ended = await prepared.wait()
     print("ended", ended.killed, flush=True)
     await prepared.close()

@@ -15,7 +15,7 @@ import pytest
 from infra.sandbox.docker.adapter import DockerSandbox
 from infra.toolchain.model import Toolchain
 from tests.support.containers import containers_of
-from tests.support.sandboxes import Runner, control_groups_of, members_of
+from tests.support.sandboxes import Runner, control_groups_of, members_of, programs_of
 from tests.support.second_agent import StartAgent, second_agents
 
 
@@ -93,6 +93,18 @@ async def test_a_container_that_waits_ends_with_its_agent_even_without_a_guard(
     owner.send(signal.SIGKILL)
     await until(lambda: nothing_of(owner.name), 10.0)
     await clean_up(owner.name, toolchain)
+
+
+async def test_a_container_that_stays_ends_with_its_agent_even_without_a_guard(
+    start_owner: StartAgent, toolchain: Toolchain
+) -> None:
+    owner = start_owner("ended", how="ended")
+    assert len(members_of(owner.name)) == 1
+    assert programs_of(owner.name) == set()
+    owner.kill_guard()
+    owner.send(signal.SIGKILL)
+    await until(lambda: nothing_of(owner.name), 10.0)
+    assert await clean_up(owner.name, toolchain) == []
 
 
 async def test_without_agent_and_guard_process_one_keeps_the_limit(
