@@ -304,7 +304,7 @@ RUNS = (
     Attack(name="terminal escapes, bidi", expected="arrive raw, shown escaped",
            argv=("/fn/spew", "escapes"), judge=every(calm, _escapes), real=NOWHERE),
     Attack(name="deaf to SIGTERM", expected="SIGKILL after the grace", argv=("/fn/linger", "deaf"),
-           cancel_after=0.5, judge=calm, real=B0),
+           cancel_after=1.0, judge=calm, real=B0),
     Attack(name="sleep forever", expected="killed at the limit on time",
            argv=("/fn/linger", "sleep"), limits={"time": 1.0},
            judge=every(calm, ended_by("timed_out")), real=B0),

@@ -149,6 +149,43 @@ def programs_of(owner: str) -> set[int]:
     return found
 
 
+async def until_a_program(owner: str, is_so: Callable[[int], bool], patience: float = 20.0) -> None:
+    """Wait until `is_so` says so of one program's pid in sandboxes of `owner`."""
+    async with asyncio.timeout(patience):
+        while not any(map(is_so, programs_of(owner))):
+            await asyncio.sleep(0.01)
+
+
+def ignores(number: int) -> Callable[[int], bool]:
+    """Of a pid: whether it ignores this signal."""
+    return lambda pid: bool(_signals_of(pid, "SigIgn") >> (number - 1) & 1)
+
+
+def catches(number: int) -> Callable[[int], bool]:
+    """Of a pid: whether it has a handler for this signal."""
+    return lambda pid: bool(_signals_of(pid, "SigCgt") >> (number - 1) & 1)
+
+
+def _signals_of(pid: int, field: str) -> int:
+    with contextlib.suppress(OSError):  # it went meanwhile
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1], 16)
+    return 0
+
+
+def is_named(name: str) -> Callable[[int], bool]:
+    """Of a pid: whether its program has this name."""
+
+    def is_so(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/comm").read_text() == f"{name}\n"
+        except OSError:  # it went meanwhile
+            return False
+
+    return is_so
+
+
 async def until_empty(owner: str, patience: float = 10.0) -> None:
     """Wait until no process is left in sandboxes of `owner`: a container's first may stay a bit."""
     async with asyncio.timeout(patience):

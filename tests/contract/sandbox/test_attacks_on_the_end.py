@@ -9,23 +9,33 @@ import signal
 import pytest
 
 from infra.sandbox.port import Prepared
-from tests.support.sandboxes import Runner, programs_of, until_empty
+from tests.support.sandboxes import (
+    Runner,
+    catches,
+    ignores,
+    is_named,
+    programs_of,
+    until_a_program,
+    until_empty,
+)
+
+OWNER = f"contract-{os.getpid()}"
 
 
 async def test_a_program_deaf_to_sigterm_is_killed_after_the_grace(runner: Runner) -> None:
     async def cancel(prepared: Prepared) -> None:
-        await asyncio.sleep(0.2)
+        await until_a_program(OWNER, ignores(signal.SIGTERM))
         await prepared.kill("cancelled", grace=0.3)
 
     outcome = await runner.run("linger", "deaf", during=cancel)
     assert outcome.exit.killed == "cancelled"
     assert outcome.exit.signal == signal.SIGKILL
-    assert 0.4 < outcome.exit.wall_time < 5.0
+    assert 0.3 <= outcome.exit.wall_time < 5.0
 
 
 async def test_a_program_that_listens_ends_by_sigterm_at_once(runner: Runner) -> None:
     async def cancel(prepared: Prepared) -> None:
-        await asyncio.sleep(0.2)
+        await until_a_program(OWNER, is_named("linger"))
         await prepared.kill("cancelled", grace=20.0)
 
     outcome = await runner.run("linger", "sleep", during=cancel)
@@ -35,7 +45,7 @@ async def test_a_program_that_listens_ends_by_sigterm_at_once(runner: Runner) ->
 
 async def test_a_program_may_tidy_up_on_sigterm(runner: Runner) -> None:
     async def cancel(prepared: Prepared) -> None:
-        await asyncio.sleep(1.0)
+        await until_a_program(OWNER, catches(signal.SIGTERM))
         await prepared.kill("cancelled", grace=5.0)
 
     script = "trap 'echo tidy; exit 3' TERM; while :; do sleep 0.05; done"
@@ -57,8 +67,8 @@ async def test_a_daemon_does_not_outlive_the_main_program(runner: Runner) -> Non
     assert outcome.steps["daemon"] == "left behind"
     assert outcome.exit.exit_code == 0
     assert outcome.exit.wall_time < 5.0
-    assert programs_of(f"contract-{os.getpid()}") == set()
-    await until_empty(f"contract-{os.getpid()}")
+    assert programs_of(OWNER) == set()
+    await until_empty(OWNER)
 
 
 async def test_closing_the_output_is_not_the_end(runner: Runner) -> None:

@@ -35,18 +35,19 @@ async def test_an_input_closed_by_its_owner_is_read_to_the_end(runner: Runner) -
 
 
 async def test_a_descriptor_of_process_one_does_not_keep_the_output_open(runner: Runner) -> None:
-    stdin = os.open(os.devnull, os.O_RDONLY)
-    prepared = await runner.sandbox.prepare(
-        runner.spec("/bin/sh", "-c", "exec >&- 2>&-; sleep 0.5", stdin=stdin)
-    )
+    stdin, ours = os.pipe()
+    script = "exec >&- 2>&-; read line; exit 4"
+    prepared = await runner.sandbox.prepare(runner.spec("/bin/sh", "-c", script, stdin=stdin))
     prepared.go()
     ended = asyncio.ensure_future(prepared.wait())
-    await asyncio.sleep(0.3)
-    assert os.read(prepared.stdout, 1) == b""
+    os.set_blocking(prepared.stdout, True)
+    assert await asyncio.wait_for(asyncio.to_thread(os.read, prepared.stdout, 1), 5) == b""
     assert not ended.done()
-    assert (await ended).exit_code == 0
+    os.write(ours, b"go on\n")
+    assert (await ended).exit_code == 4
     await prepared.close()
     os.close(stdin)
+    os.close(ours)
 
 
 async def test_what_does_not_die_keeps_what_it_holds(
