@@ -115,7 +115,8 @@ def test_a_run_without_a_gpu_sees_and_uses_none(ada: User, rest: Rest) -> None:
 def test_an_error_that_the_driver_reports_takes_a_gpu_out_of_service_and_it_comes_back(
     ada: User, rest: Rest, steering: FakeGpuSteering
 ) -> None:
-    steering.say(1, needs="a reset")
+    # A driver that cannot tell what it takes: the GPU stays out until that is quiet for long.
+    steering.say(1, tells_needs=False)
     steering.xid(1, 79)
     gpu = until(rest, 1, "drained")
     assert gpu["reason"] == "Xid 79: it has fallen off the bus"
@@ -127,7 +128,7 @@ def test_an_error_that_the_driver_reports_takes_a_gpu_out_of_service_and_it_come
     both = begin(rest, GPU, count=2)
     time.sleep(1.5)
     assert rest.get(f"/executions/{both}").json(200)["status"] in ("requested", "queued")
-    steering.say(1, needs=None)
+    steering.say(1, tells_needs=True)
     assert rest.finished(both)["outcome"] == "succeeded"
     assert until(rest, 1, "free")["reason"] is None
 
