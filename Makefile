@@ -4,8 +4,16 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest
+# Two runs of tests at once, for much of any is waiting; their lines begin with 1 and 2.
+AT_ONCE := $(MAKE) --no-print-directory --keep-going --jobs=2
+PIPEFAIL := set -o pipefail;
+LINES_OF = 2>&1 | sed --unbuffered 's/^/$(1)| /'
+# The first of the two runs of `make test`; the second has all others.
+FIRST := unit contract abuse integration/docker integration/images integration/sandbox \
+  integration/toolchain integration/examples integration/embedded integration/supervisor \
+  acceptance/docker gpu chaos
 
-.PHONY: help setup demo test test-containers unit lint chaos abuse gpu bench lock clean
+.PHONY: help setup demo test test-1 test-2 test-containers unit lint chaos abuse gpu bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +25,14 @@ demo: setup ## Start Hermes and watch it do its main job (leaves only .demo/)
 	@$(PYTHON) -m examples.demo
 
 test: setup lint ## Pass all the tests
-	@$(PYTEST) tests/unit tests/contract tests/abuse tests/integration tests/acceptance \
-	  tests/gpu tests/chaos
+	@$(AT_ONCE) test-1 test-2
+
+test-1:
+	@$(PIPEFAIL) $(PYTEST) $(FIRST:%=tests/%) $(call LINES_OF,1)
+
+test-2:
+	@$(PIPEFAIL) $(PYTEST) tests $(patsubst %,--ignore=tests/%,$(FIRST) bench containers) \
+	  $(call LINES_OF,2)
 
 unit: setup ## Pass the fast tests alone
 	@$(PYTEST) tests/unit
