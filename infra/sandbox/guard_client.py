@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import logging
 import os
 import signal
 import socket
@@ -13,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infra.sandbox import spawn
+
+log = logging.getLogger(__name__)
 
 _GUARD = Path(__file__).with_name("guard.py")
 
@@ -45,13 +49,23 @@ class Guard:
             raise
         self._channel = ours
         try:
-            for message, fds in self._watched.values():
-                socket.send_fds(ours, [message], fds)
+            for name, (message, fds) in self._watched.items():
+                self._tell_of(name, message, fds)
             for message in self._deadlines.values():
                 ours.send(message)
         except OSError:
             self._kill()
             raise
+
+    def _tell_of(self, name: str, message: bytes, fds: list[int]) -> None:
+        assert self._channel is not None
+        try:
+            socket.send_fds(self._channel, [message], fds)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            # Closed without our being told: it must not leave all others without a guard.
+            log.error("sandbox %s cannot be guarded: its descriptors are closed", name)
 
     def watch(self, name: str, cgroups: Sequence[str], pidfd: int, held: tuple[int, ...]) -> None:
         """Guard a sandbox; the descriptors stay the caller's. Raises OSError if nobody does."""

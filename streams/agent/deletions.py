@@ -20,7 +20,8 @@ PAUSE = 1.0
 
 
 class Deletions:
-    """Follows the registry from where it ends when this begins: before, nothing waited here.
+    """Follows the registry from where it ends when this begins. What is left here of functions that
+    were deleted before goes by itself, only later.
 
     An agent may be forbidden to read the registry. Then what it keeps of a deleted function goes by
     itself, only later.

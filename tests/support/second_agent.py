@@ -92,6 +92,8 @@ def second_agents(attacks: Path, image: str = "") -> Iterator[StartAgent]:
         started.append(SecondAgent(name, attacks, image, limit=limit, lock=lock, how=how))
         return started[-1]
 
-    yield start
-    for agent in started:
-        agent.end()
+    try:
+        yield start
+    finally:
+        for agent in started:
+            agent.end()

@@ -223,7 +223,7 @@ class DockerSandbox:
             return []
         assert self._functions is not None
         await self._functions.reap()
-        await self._departures.flush()
+        await self._departures.flush(_LEAVING_PATIENCE)
         known = set(known_names)
         await self._containers.settle(_LEAVING_PATIENCE)
         found = await self._containers.names()
@@ -237,7 +237,7 @@ class DockerSandbox:
 
     async def close(self) -> None:
         """See `Sandbox`."""
-        await self._departures.flush()
+        await self._departures.close(_LEAVING_PATIENCE)
         self._guard.close()
         self._filters.close()
         if self._containers is not None:

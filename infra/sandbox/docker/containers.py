@@ -28,6 +28,7 @@ _PAUSES = (0.1, 0.3, 1.0, None)  # seconds between tries; None: that was the las
 _PATIENCE = 15.0  # seconds for one answer; an engine under load takes a few
 _SOON, _LONGEST_PAUSE = 0.025, 5.0
 _BY_ITSELF = 0.2  # seconds in which the engine removes a container that has ended
+_EACH = 0.25  # seconds that an engine under load takes to remove one
 _LATE_LOOKS = (0.5, 2.0, 5.0)
 _REFUSALS = (400, 404)  # what is no use asking again for
 # Said at start by engines without the runtime for GPUs, or by that runtime.
@@ -195,8 +196,9 @@ class Containers:
             await asyncio.wait(self._leaving, timeout=patience)
 
     async def close(self, patience: float) -> None:
-        """Stop asking for removals, after `patience` seconds at most; `reap` finds what is left."""
-        await self.settle(patience)
+        """Stop asking for removals, after `patience` seconds and a little for each of them;
+        `reap` finds what is left."""
+        await self.settle(patience + _EACH * len(self._leaving))
         for task in self._leaving:
             task.cancel()
         if self._leaving:

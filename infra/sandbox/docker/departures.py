@@ -13,16 +13,38 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 
-from infra.sandbox.port import Undying
-
 log = logging.getLogger(__name__)
 
 QUIET = 0.1  # seconds in which nothing was started
 LONGEST = 5.0  # seconds that one stays at most
 MOST = 64  # that stay; beyond it the oldest leaves
+TURN = 1.0  # seconds that one may take before the next begins
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds after a failed end, doubled each time
 
-#: Ends one and gives back what it held. Raises Undying, and may be asked again then.
-Leave = Callable[[], Awaitable[None]]
+
+class Staying:
+    """One that has ended: how to end what is left of it, again if that fails, and then, once, to
+    give back what it held."""
+
+    def __init__(
+        self, since: float, end: Callable[[], Awaitable[None]], give_back: Callable[[], None]
+    ) -> None:
+        self.since = since
+        self._end = end
+        self._give_back = give_back
+
+    async def leave(self) -> None:
+        """Until it is gone. What does not die keeps what it holds."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await self._end()
+                break
+            except Exception as error:
+                log.error("a container does not leave: %s", error or repr(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        self._give_back()
 
 
 class Departures:
@@ -30,7 +52,8 @@ class Departures:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._staying: deque[tuple[float, Leave]] = deque()
+        self._staying: deque[Staying] = deque()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._starting = 0
         self._last_start = float("-inf")
         self._news = asyncio.Event()
@@ -50,20 +73,27 @@ class Departures:
             self._starting -= 1
             self.started()
 
-    def add(self, leave: Leave) -> None:
+    def add(self, end: Callable[[], Awaitable[None]], give_back: Callable[[], None]) -> None:
         """One has ended."""
-        self._staying.append((self._clock(), leave))
+        self._staying.append(Staying(self._clock(), end, give_back))
         self._news.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._see_them_off())
 
-    async def flush(self) -> None:
-        """Have all of them leave now, but for those that do not die."""
+    async def flush(self, patience: float) -> None:
+        """Have all of them leave now. Returns after `patience` seconds at the latest."""
         while self._staying:
-            await _see_off(self._staying.popleft()[1])
-        if self._task is not None:
-            self._news.set()
-            await self._task
+            self._see_off()
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=patience)
+
+    async def close(self, patience: float) -> None:
+        """As `flush`; what has not left then is not waited for any more."""
+        await self.flush(patience)
+        for task in self._leaving:
+            task.cancel()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
 
     async def _see_them_off(self) -> None:
         while self._staying:
@@ -72,10 +102,14 @@ class Departures:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), pause)
                 continue
-            _, leave = self._staying.popleft()
-            if not await _see_off(leave):
-                self._staying.append((self._clock(), leave))
+            await asyncio.wait({self._see_off()}, timeout=TURN)
             self.started()  # the engine is busy with it for as long as with a start
+
+    def _see_off(self) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._staying.popleft().leave())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        return task
 
     def _pause(self) -> float:
         """Seconds until another look; 0: the oldest leaves now."""
@@ -83,16 +117,4 @@ class Departures:
             return 0.0
         now = self._clock()
         quiet = QUIET if self._starting else self._last_start + QUIET - now
-        return max(0.0, min(quiet, self._staying[0][0] + LONGEST - now))
-
-
-async def _see_off(leave: Leave) -> bool:
-    """Whether that is over and done with. What does not die keeps what it holds until it does."""
-    try:
-        await leave()
-    except Undying as error:
-        log.error("%s", error)
-        return False
-    except Exception as error:
-        log.error("a container does not leave: %r", error)
-    return True
+        return max(0.0, min(quiet, self._staying[0].since + LONGEST - now))

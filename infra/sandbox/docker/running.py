@@ -158,13 +158,9 @@ class DockerRun(Lifetime):
 
     def _depart(self) -> None:
         if self._may_stay() and not self._gone.done():
-            self._departures.add(self._leave)
+            self._departures.add(self._end_outer, self._give_back)
         else:
             self._give_back()
-
-    async def _leave(self) -> None:
-        await self._end_outer()
-        self._give_back()
 
     async def _close(self) -> None:
         await super()._close()

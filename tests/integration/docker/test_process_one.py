@@ -54,7 +54,7 @@ async def test_what_does_not_die_keeps_what_it_holds(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     departures = runner.sandbox._departures  # type: ignore[attr-defined]
-    await departures.flush()
+    await departures.flush(10.0)
     users = runner.sandbox._users  # type: ignore[attr-defined]
     owner = runner.sandbox._owner  # type: ignore[attr-defined]
     spec = runner.spec("linger", "deaf", stdin=os.open(os.devnull, os.O_RDONLY))
@@ -73,7 +73,7 @@ async def test_what_does_not_die_keeps_what_it_holds(
     assert members_of(owner)
     monkeypatch.undo()
     await prepared.close()
-    await departures.flush()
+    await departures.flush(10.0)
     os.close(spec.stdin)
     assert len(users._free) == free + 1
     assert not members_of(owner)

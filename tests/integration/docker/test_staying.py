@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,13 @@ async def staying(
     monkeypatch.setattr(departures, "LONGEST", 60.0)
     sandbox = DockerSandbox(OWNER, run_image=toolchain.run_image)
     await sandbox.open()
-    yield Runner(sandbox, attacks)
     users = sandbox._users
     assert users is not None
+    free = len(users._free)
+    yield Runner(sandbox, attacks)
     await sandbox.close()
+    assert len(users._free) == free, "every user id was given back"
+    assert not Path("/run/hermes-sandbox/docker", OWNER).exists()
     assert members_of(OWNER) == set()
     assert await containers_of(OWNER) == {}
     assert control_groups_of(OWNER) == []
@@ -102,3 +106,20 @@ async def test_one_that_is_removed_by_somebody_else_is_forgotten(staying: Runner
         while await containers_of(OWNER):
             await asyncio.sleep(0.05)
     assert (await staying.run("/bin/true")).exit.exit_code == 0
+
+
+async def test_one_whose_end_fails_for_want_of_descriptors_leaves_when_there_are_some(
+    staying: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(departures, "FIRST_PAUSE", 0.1)
+    await staying.run("/bin/true")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    leaving = staying.sandbox._departures  # type: ignore[attr-defined]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        await leaving.flush(0.5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert leaving._leaving, "it could not be seen whether it is empty"
+    await leaving.flush(10.0)
+    assert not leaving._leaving

@@ -12,14 +12,17 @@ from infra.sandbox.docker import departures
 from infra.sandbox.docker.departures import Departures
 from infra.sandbox.port import Undying
 
-Leave = Callable[[], Awaitable[None]]
+#: How it is ended, and what is given back then.
+Ways = tuple[Callable[[], Awaitable[None]], Callable[[], None]]
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(departures, "QUIET", 0.05)
-    monkeypatch.setattr(departures, "LONGEST", 0.5)
+    monkeypatch.setattr(departures, "LONGEST", 1.5)
     monkeypatch.setattr(departures, "MOST", 3)
+    monkeypatch.setattr(departures, "TURN", 0.05)
+    monkeypatch.setattr(departures, "FIRST_PAUSE", 0.05)
 
 
 class Ended:
@@ -27,12 +30,13 @@ class Ended:
 
     def __init__(self) -> None:
         self.left: dict[str, float] = {}
+        self.given_back: list[str] = []
 
-    def one(self, name: str) -> Leave:
-        async def leave() -> None:
+    def one(self, name: str) -> Ways:
+        async def end() -> None:
             self.left[name] = time.monotonic()
 
-        return leave
+        return end, lambda: self.given_back.append(name)
 
 
 async def until_left(ended: Ended, *names: str) -> None:
@@ -44,8 +48,8 @@ async def until_left(ended: Ended, *names: str) -> None:
 async def test_when_nothing_starts_they_leave_one_after_the_other() -> None:
     ended, leaving = Ended(), Departures()
     leaving.started()
-    leaving.add(ended.one("a"))
-    leaving.add(ended.one("b"))
+    leaving.add(*ended.one("a"))
+    leaving.add(*ended.one("b"))
     await asyncio.sleep(0)
     assert not ended.left
     await until_left(ended, "a", "b")
@@ -56,25 +60,25 @@ async def test_while_one_starts_they_stay_but_not_for_ever() -> None:
     ended, leaving = Ended(), Departures()
     with leaving.start():
         begun = time.monotonic()
-        leaving.add(ended.one("a"))
+        leaving.add(*ended.one("a"))
         await asyncio.sleep(0.2)
         assert not ended.left
         await until_left(ended, "a")
-    assert ended.left["a"] - begun >= 0.5
+    assert ended.left["a"] - begun >= 1.5
 
 
 async def test_too_many_do_not_stay() -> None:
     ended, leaving = Ended(), Departures()
     with leaving.start():
         for name in "abcde":
-            leaving.add(ended.one(name))
-        await asyncio.sleep(0.02)
+            leaving.add(*ended.one(name))
+        await until_left(ended, "a", "b")
         assert list(ended.left) == ["a", "b"], "the oldest leave"
-        await leaving.flush()
+        await leaving.flush(5.0)
     assert list(ended.left) == ["a", "b", "c", "d", "e"]
 
 
-async def test_what_does_not_die_is_asked_again_and_holds_up_nobody_else() -> None:
+async def test_what_does_not_die_is_asked_again_and_keeps_what_it_holds_till_then() -> None:
     ended, leaving = Ended(), Departures()
     asked = 0
 
@@ -84,26 +88,27 @@ async def test_what_does_not_die_is_asked_again_and_holds_up_nobody_else() -> No
         if asked < 3:
             raise Undying("it does not die")
 
-    leaving.add(dies_when_asked_thrice)
-    leaving.add(ended.one("a"))
-    await until_left(ended, "a")
+    leaving.add(dies_when_asked_thrice, lambda: ended.given_back.append("stuck"))
+    await leaving.flush(0.01)
+    assert ended.given_back == []
     async with asyncio.timeout(5):
-        while asked < 3:
+        while not ended.given_back:
             await asyncio.sleep(0.005)
-    await asyncio.sleep(0.2)
-    assert asked == 3
+    assert (asked, ended.given_back) == (3, ["stuck"])
 
 
-async def test_one_that_fails_holds_up_nobody_else() -> None:
+async def test_one_that_takes_long_to_die_holds_up_the_others_for_a_moment_only() -> None:
     ended, leaving = Ended(), Departures()
 
-    async def stuck() -> None:
-        raise OSError("stuck")
+    async def does_not_die() -> None:
+        await asyncio.sleep(60)
 
-    leaving.add(stuck)
-    leaving.add(ended.one("a"))
-    await leaving.flush()
-    assert list(ended.left) == ["a"]
-    leaving.add(stuck)
-    leaving.add(ended.one("b"))
-    await until_left(ended, "b")
+    leaving.add(does_not_die, lambda: ended.given_back.append("stuck"))
+    for name in "abc":
+        leaving.add(*ended.one(name))
+    await until_left(ended, "a", "b", "c")
+    begun = time.monotonic()
+    leaving.add(*ended.one("d"))
+    await leaving.close(0.2)
+    assert time.monotonic() - begun < 5.0
+    assert ended.given_back == ["a", "b", "c", "d"]
