@@ -9,7 +9,9 @@ most of it for the sandboxes; --quick about half of that.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -32,6 +34,10 @@ SECTIONS: dict[str, Callable[[Subject], Awaitable[None]]] = {
 async def run(sections: list[str], quick: bool, file: Path | None) -> None:
     """Measure, print, and write `file` if one is given."""
     begun = time.monotonic()
+    task = asyncio.current_task()
+    assert task is not None
+    # Else the measured Hermes would go on by itself.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     load = os.getloadavg()[0]
     async with Subject(quick) as subject:
         report = subject.report

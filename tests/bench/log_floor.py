@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 HOPS = 4
 _TOPIC = "bench.floor"
+_PATIENCE = 10.0
 _RECORD = b"x" * 400  # about an event's size
 
 
@@ -23,7 +24,7 @@ class LogFloor:
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
-        self._arrived: asyncio.Queue[float] = asyncio.Queue()
+        self._arrived: asyncio.Queue[None] = asyncio.Queue()
         self._reading: asyncio.Task[None] | None = None
         self._producer: AIOKafkaProducer | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -40,21 +41,25 @@ class LogFloor:
         await self._producer.start()
         self._consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap)
         await self._consumer.start()
-        self._consumer.assign([TopicPartition(_TOPIC, 0)])
+        partition = TopicPartition(_TOPIC, 0)
+        self._consumer.assign([partition])
+        self._consumer.seek(partition, 0)  # else the first record may come before it has a place
         self._reading = asyncio.get_running_loop().create_task(self._read(self._consumer))
         for _ in range(20):
             await self.hop()
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         async for _ in consumer:
-            self._arrived.put_nowait(time.perf_counter())
+            self._arrived.put_nowait(None)
 
     async def hop(self) -> float:
         """Seconds from sending a record until it was acknowledged and read."""
         assert self._producer is not None
         begun = time.perf_counter()
-        await self._producer.send_and_wait(_TOPIC, _RECORD)
-        return max(await self._arrived.get(), time.perf_counter()) - begun
+        async with asyncio.timeout(_PATIENCE):
+            await self._producer.send_and_wait(_TOPIC, _RECORD)
+            await self._arrived.get()
+        return time.perf_counter() - begun
 
     async def close(self) -> None:
         """Disconnect."""
