@@ -23,10 +23,14 @@ _PATIENCE = 60.0  # seconds
 
 
 class OwnEngine:
-    """`folder` takes everything of it; make one with a short path, for its sockets lie there."""
+    """`folder` takes everything of it; make one with a short path, for its sockets lie there.
 
-    def __init__(self, folder: Path) -> None:
+    `options` are more words for it.
+    """
+
+    def __init__(self, folder: Path, *options: str) -> None:
         self._folder = folder
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"unix://{folder}/docker.sock"
 
@@ -42,7 +46,7 @@ class OwnEngine:
                     "--data-root", str(self._folder / "data"),
                     "--exec-root", str(self._folder / "exec"),
                     "--pidfile", str(self._folder / "pid"),
-                    "--bridge", "none", "--iptables=false", "--ip-forward=false",
+                    "--bridge", "none", "--iptables=false", "--ip-forward=false", *self._options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

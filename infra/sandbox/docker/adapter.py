@@ -165,7 +165,9 @@ class DockerSandbox:
         try:
             with self._departures.start():
                 containers.launch(start, config)
-                pid = await _until_ready(start, places)
+                pid = await _until_ready(start, places, through_runtime=self._runtime is not None)
+                if self._runtime is not None:
+                    pid = await containers.pid(start)
             run = self._attend(spec, pid, places, release)
         except BaseException:
             release()
@@ -258,10 +260,10 @@ def _labels(spec: SandboxSpec) -> dict[str, str]:
     return {"hermes.kind": spec.kind, "hermes.function": spec.function}
 
 
-async def _until_ready(start: Start, places: Places) -> int:
+async def _until_ready(start: Start, places: Places, *, through_runtime: bool) -> int:
     """Wait for process 1, not for the engine's answer, unless that is that it will not come."""
     assert start.task is not None
-    ready = asyncio.ensure_future(places.channel.ready())
+    ready = asyncio.ensure_future(places.channel.ready(through_runtime=through_runtime))
     waiting: set[asyncio.Future[int] | asyncio.Task[None]] = {ready, start.task}
     try:
         async with asyncio.timeout(_START_PATIENCE):

@@ -151,6 +151,19 @@ class Containers:
             raise
         return bool(found["Config"]["Labels"].get(START_LABEL) == start.word)
 
+    async def pid(self, start: Start) -> int:
+        """What the engine takes for process 1, when it has started it. Raises SandboxError."""
+        assert start.task is not None
+        await asyncio.shield(start.task)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                found = await self._client.containers.get(start.name)
+        except _FAULTS as fault:
+            raise _error("say which process a container is", fault) from fault
+        if not found["State"]["Pid"]:
+            raise SandboxError("the container has ended")
+        return int(found["State"]["Pid"])
+
     async def _remove(self, container: str) -> None:
         """Ask for it. It may be on its way out already (409) or be gone (404)."""
         try:
