@@ -61,9 +61,9 @@ class Call:
             return
         loop = asyncio.get_running_loop()
         deadline = loop.time() + REQUESTED_WAIT
-        viewed = []
+        viewed, folds = [], self.services.folds
         for position in parse_positions(asked):
-            fold = self.services.folds.get(position.topic) if position.partition == 0 else None
+            fold = folds.get(position.topic) if position.partition == 0 else None
             if fold is None or views:
                 viewed.append(position)
             if fold is not None and not await fold.reached(

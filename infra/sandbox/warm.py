@@ -18,6 +18,7 @@ import msgspec
 
 from hermes.errors import NotFound
 from infra.sandbox.port import LATER, Guarantee, Prepared, Sandbox, SandboxSpec
+from infra.sandbox.starts import Starts
 from infra.sandbox.warm_demand import Demand, fit, share_out
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,7 @@ class WarmSandboxes:
         self._clock = clock
         # The least recently used first.
         self._functions: dict[Hashable, _Function] = {}
-        self._starting = 0
-        self._last_start = float("-inf")
+        self._starts = Starts(clock)
         self._news = asyncio.Event()
         self._upkeep: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -81,16 +81,11 @@ class WarmSandboxes:
     async def prepare(self, spec: SandboxSpec) -> Prepared:
         """See `Sandbox`. One that has waited if there is any, which takes no time."""
         kind = fit(spec) if self._budget > 0 else None
-        self._last_start = self._clock()
-        self._starting += 1
-        try:
+        with self._starts.one():
             if kind is not None:
                 if (prepared := await self._warm(self._asked_for(kind, spec), spec)) is not None:
                     return prepared
             return await self._inner.prepare(spec)
-        finally:
-            self._starting -= 1
-            self._last_start = self._clock()
 
     async def probe(self) -> str | None:
         """See `Sandbox`."""
@@ -131,7 +126,7 @@ class WarmSandboxes:
     def _asked_for(self, kind: Hashable, spec: SandboxSpec) -> _Function:
         function = self._functions.pop(kind, None) or _Function(spec)
         self._functions[kind] = function
-        function.demand.asked(self._last_start)
+        function.demand.asked(self._starts.last)
         self._news.set()
         return function
 
@@ -173,7 +168,7 @@ class WarmSandboxes:
         """Wait until nothing starts, but not for ever."""
         give_up = self._clock() + IMPATIENCE
         while (now := self._clock()) < give_up:
-            left = QUIET if self._starting else self._last_start + QUIET - now
+            left = self._starts.quiet_in(QUIET)
             if left <= 0:
                 return
             await asyncio.sleep(min(left, give_up - now))

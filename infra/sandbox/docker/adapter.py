@@ -163,7 +163,7 @@ class DockerSandbox:
             containers.discard(start, let_go)
 
         try:
-            with self._departures.start():
+            with self._departures.starts.one():
                 containers.launch(start, config)
                 pid = await _until_ready(start, places, through_runtime=self._runtime is not None)
                 if self._runtime is not None:

@@ -143,21 +143,23 @@ class Containers:
 
     async def _is_ours(self, start: Start) -> bool:
         try:
-            async with asyncio.timeout(_PATIENCE):
-                found = await self._client.containers.get(start.name)
+            found = await self._look_at(start)
         except aiodocker.DockerError as error:
             if error.status == 404:
                 return False
             raise
         return bool(found["Config"]["Labels"].get(START_LABEL) == start.word)
 
+    async def _look_at(self, start: Start) -> aiodocker.containers.DockerContainer:
+        async with asyncio.timeout(_PATIENCE):
+            return await self._client.containers.get(start.name)
+
     async def pid(self, start: Start) -> int:
         """What the engine takes for process 1, when it has started it. Raises SandboxError."""
         assert start.task is not None
         await asyncio.shield(start.task)
         try:
-            async with asyncio.timeout(_PATIENCE):
-                found = await self._client.containers.get(start.name)
+            found = await self._look_at(start)
         except _FAULTS as fault:
             raise _error("say which process a container is", fault) from fault
         if not found["State"]["Pid"]:

@@ -11,7 +11,9 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+
+from infra.sandbox.starts import Starts
 
 log = logging.getLogger(__name__)
 
@@ -54,24 +56,10 @@ class Departures:
         self._clock = clock
         self._staying: deque[Staying] = deque()
         self._leaving: set[asyncio.Task[None]] = set()
-        self._starting = 0
-        self._last_start = float("-inf")
+        #: The engine's, and those of programs: others may be about to follow.
+        self.starts = Starts(clock)
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-
-    def started(self) -> None:
-        """A program was let go: others may be about to."""
-        self._last_start = self._clock()
-
-    @contextlib.contextmanager
-    def start(self) -> Iterator[None]:
-        """While the engine is starting a container."""
-        self._starting += 1
-        try:
-            yield
-        finally:
-            self._starting -= 1
-            self.started()
 
     def add(self, end: Callable[[], Awaitable[None]], give_back: Callable[[], None]) -> None:
         """One has ended."""
@@ -103,7 +91,7 @@ class Departures:
                     await asyncio.wait_for(self._news.wait(), pause)
                 continue
             await asyncio.wait({self._see_off()}, timeout=TURN)
-            self.started()  # the engine is busy with it for as long as with a start
+            self.starts.note()  # the engine is busy with it for as long as with a start
 
     def _see_off(self) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._staying.popleft().leave())
@@ -115,6 +103,5 @@ class Departures:
         """Seconds until another look; 0: the oldest leaves now."""
         if len(self._staying) > MOST:
             return 0.0
-        now = self._clock()
-        quiet = QUIET if self._starting else self._last_start + QUIET - now
-        return max(0.0, min(quiet, self._staying[0].since + LONGEST - now))
+        longest = self._staying[0].since + LONGEST - self._clock()
+        return max(0.0, min(self.starts.quiet_in(QUIET), longest))

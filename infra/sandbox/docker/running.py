@@ -88,7 +88,7 @@ class DockerRun(Lifetime):
         )
         outputs.close_childs_ends()
         self._close_input()
-        self._departures.started()
+        self._departures.starts.note()
 
     def _stop_program(self) -> None:
         # Process 1 ends all others in one sweep and stays, so that the counters stay too.

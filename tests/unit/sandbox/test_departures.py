@@ -47,7 +47,7 @@ async def until_left(ended: Ended, *names: str) -> None:
 
 async def test_when_nothing_starts_they_leave_one_after_the_other() -> None:
     ended, leaving = Ended(), Departures()
-    leaving.started()
+    leaving.starts.note()
     leaving.add(*ended.one("a"))
     leaving.add(*ended.one("b"))
     await asyncio.sleep(0)
@@ -58,7 +58,7 @@ async def test_when_nothing_starts_they_leave_one_after_the_other() -> None:
 
 async def test_while_one_starts_they_stay_but_not_for_ever() -> None:
     ended, leaving = Ended(), Departures()
-    with leaving.start():
+    with leaving.starts.one():
         begun = time.monotonic()
         leaving.add(*ended.one("a"))
         await asyncio.sleep(0.2)
@@ -69,7 +69,7 @@ async def test_while_one_starts_they_stay_but_not_for_ever() -> None:
 
 async def test_too_many_do_not_stay() -> None:
     ended, leaving = Ended(), Departures()
-    with leaving.start():
+    with leaving.starts.one():
         for name in "abcde":
             leaving.add(*ended.one(name))
         await until_left(ended, "a", "b")
