@@ -28,6 +28,11 @@ class Run(msgspec.Struct, kw_only=True):
     read: float = 0.0
     chunks: list[tuple[float, bytes]] = []
 
+    @property
+    def latency(self) -> float:
+        """Milliseconds from asking to the first byte."""
+        return (self.first_byte - self.asked) * 1e3
+
 
 class Client:
     """Keeps its connections. `open` first, `close` at last."""

@@ -42,7 +42,7 @@ def _rows(subject: Subject, samples: dict[str, list[float]], runs: list[Run]) ->
     floor = median(samples["bwrap"])
     for name, values in samples.items():
         rows.append(Row(section=SECTION, name=f"{name}, p50", value=median(values), unit="ms"))
-    taken = [(run.first_byte - run.asked) * 1e3 for run in runs]
+    taken = [run.latency for run in runs]
     ended = [(run.ended - run.asked) * 1e3 for run in runs]
     rows += [
         Row(
