@@ -10,6 +10,7 @@ from aiokafka.structs import ConsumerRecord
 
 from hermes.errors import LogUnavailable
 from projections.checkpoints import Checkpoint, LogMismatch
+from streams.client import CLIENT
 from streams.log import PartitionReader
 
 _MOST = 2000
@@ -106,7 +107,7 @@ def fingerprint(record: ConsumerRecord) -> str:
 
 async def partitions_of(bootstrap: str, topic: str) -> list[int]:
     """The topic's partitions. Raises LogUnavailable if it does not exist (yet)."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **CLIENT)
     await admin.start()
     try:
         [found] = await admin.describe_topics([topic])

@@ -55,6 +55,8 @@ class Doorbell:
             topic_disable_leader=True,
             consumer_auto_offset_reset="latest",
             broker_max_poll_interval=1_000_000.0,
+            # Longer than joining the group may take, and no longer: a broker may be gone.
+            broker_request_timeout=15.0,
             broker_session_timeout=6.0,
             broker_heartbeat_interval=2.0,
             broker_rebalance_timeout=10.0,

@@ -23,6 +23,7 @@ from hermes.domain.events import Event, EventData, Recorded
 from hermes.domain.ids import new_id
 from hermes.domain.resources import Position
 from hermes.errors import LogError, LogUnavailable
+from streams.client import CLIENT
 from streams.topics import MAX_RECORD_BYTES
 
 log = logging.getLogger(__name__)
@@ -91,8 +92,11 @@ class LogWriter:
             acks="all",
             max_request_size=MAX_RECORD_BYTES,
             max_batch_size=batch_bytes,
-            metadata_max_age_ms=30_000,
+            **CLIENT,
         )
+        # aiokafka would drop what waited for a leader as long as for a request. A record that it
+        # tried before has its number already, and no later one would be taken after the gap.
+        self._producer._message_accumulator._batch_ttl = float("inf")
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -196,7 +200,7 @@ class PartitionReader:
             auto_offset_reset="none",
             fetch_max_wait_ms=max_wait_ms,
             max_partition_fetch_bytes=fetch_bytes,
-            metadata_max_age_ms=30_000,
+            **CLIENT,
         )
 
     async def __aenter__(self) -> Self:
@@ -276,7 +280,7 @@ class PartitionReader:
         return await asyncio.shield(self._asker)
 
     async def _connect_asker(self) -> AIOKafkaConsumer:
-        asker = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, metadata_max_age_ms=30_000)
+        asker = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, **CLIENT)
         try:
             await asker.start()
         except BaseException:

@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from hermes.settings import Settings
+from streams.client import CLIENT
 
 MAX_RECORD_BYTES = 1024 * 1024 + 64 * 1024
 HOUR_MS = 3_600_000
@@ -55,7 +56,7 @@ async def ensure_topics(settings: Settings, pool: str) -> None:
         _topic(topics.output(pool), settings.output_partitions, settings, common),
         _topic(topics.heartbeats(pool), 1, settings, {**common, "retention.ms": str(HOUR_MS)}),
     ]
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, **CLIENT)
     await admin.start()
     try:
         existing = set(await admin.list_topics())
