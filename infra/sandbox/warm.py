@@ -23,7 +23,7 @@ from infra.sandbox.warm_demand import Demand, fit, share_out
 
 log = logging.getLogger(__name__)
 
-QUIET = 0.05  # seconds without a start before one beforehand; and
+QUIET = 0.1  # seconds without a start before one beforehand; and
 IMPATIENCE = 1.0  # the longest wait for them
 LOOK = 5.0  # seconds between looks for those that died waiting or are not needed any more
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after failed starts, doubled each time

@@ -38,8 +38,8 @@ class Demand:
 
     def __init__(self) -> None:
         self._burst: deque[float] = deque()
-        self._most = 1
-        self._most_at = float("-inf")
+        #: When, and how many: each smaller than the one before, so the first is the most.
+        self._bursts: deque[tuple[float, int]] = deque()
         self.last = float("-inf")
 
     def asked(self, now: float) -> None:
@@ -48,14 +48,17 @@ class Demand:
         self._burst.append(now)
         while self._burst[0] <= now - BURST:
             self._burst.popleft()
-        if len(self._burst) >= self._most or now - self._most_at >= REMEMBERED:
-            self._most, self._most_at = len(self._burst), now
+        while self._bursts and self._bursts[-1][1] <= len(self._burst):
+            self._bursts.pop()
+        self._bursts.append((now, len(self._burst)))
 
     def wanted(self, now: float) -> int:
         """How many should wait."""
         if now - self.last >= IDLE:
             return 0
-        return self._most if now - self._most_at < REMEMBERED else 1
+        while self._bursts and self._bursts[0][0] <= now - REMEMBERED:
+            self._bursts.popleft()
+        return self._bursts[0][1] if self._bursts else 1
 
 
 def share_out(wanted: Sequence[int], budget: int) -> list[int]:

@@ -93,6 +93,13 @@ def test_as_many_wait_as_were_asked_for_within_five_seconds_for_a_minute() -> No
     assert demand.wanted(4.9 + REMEMBERED) == 1
 
 
+def test_a_smaller_burst_is_remembered_when_the_larger_one_before_it_is_not() -> None:
+    demand = Demand()
+    for at in (*[0.0] * 9, *[50.0] * 4, *[57.0] * 2):
+        demand.asked(at)
+    assert [demand.wanted(at) for at in (59.0, 61.0, 109.0, 111.0, 118.0)] == [9, 4, 4, 2, 1]
+
+
 def test_a_steady_demand_is_not_forgotten() -> None:
     demand = Demand()
     for second in range(1000):
