@@ -1,7 +1,8 @@
 """A role's state is the fold of a partition; this keeps one up to date and tells who listens.
 
 The fold is advanced by whoever reads: a loop of our own (`follow`) or Faust's doorbell
-(`advance`). Records folded already are skipped, a gap is read by the plain consumer first.
+(`advance`), or by an acknowledgement: an own event that is the very next in the log need not be
+read. Records folded already are skipped, a gap is read by the plain consumer first.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from aiokafka.structs import RecordMetadata
+
+from hermes.domain.codec import decode, encode
 from hermes.domain.events import Event, Recorded
 from hermes.errors import LogError, LogUnavailable
 from streams.log import LogWriter, PartitionReader, recorded
@@ -18,6 +22,7 @@ from streams.log import LogWriter, PartitionReader, recorded
 log = logging.getLogger(__name__)
 
 PAUSE = 0.5
+_LOG_APPEND_TIME = 1  # Kafka's type of a record's time: the broker's
 
 VerdictT = TypeVar("VerdictT")
 VerdictT_co = TypeVar("VerdictT_co", covariant=True)
@@ -111,6 +116,31 @@ class LogFold(Generic[StateT, VerdictT]):
             if records and gather:
                 await asyncio.sleep(gather)
 
+    async def send(self, writer: LogWriter, key: str, event: Event) -> asyncio.Future[Any]:
+        """Hand an event over, in order; it is folded at the latest when the log is read up to it.
+        The future is the writer's. Raises LogUnavailable."""
+        value = encode(event)
+        sent = await writer.send(self.topic, key, value)
+        sent.add_done_callback(lambda _: self._take_back(key, value, sent))
+        return sent
+
+    def _take_back(self, key: str, value: bytes, sent: asyncio.Future[RecordMetadata]) -> None:
+        # Acknowledged by all replicas it stands, and nothing stands between it and what is folded.
+        if sent.cancelled() or sent.exception() is not None:
+            return
+        stored = sent.result()
+        if stored.offset == self.state.next_offset and stored.timestamp_type == _LOG_APPEND_TIME:
+            self.take(
+                Recorded(
+                    topic=self.topic,
+                    partition=stored.partition,
+                    offset=stored.offset,
+                    log_time=stored.timestamp,
+                    key=key,
+                    event=decode(value),
+                )
+            )
+
     async def append(self, writer: LogWriter, key: str, event: Event) -> tuple[int, VerdictT]:
         """Append and read on to the event itself: its offset and what the fold made of it.
 
@@ -120,7 +150,7 @@ class LogFold(Generic[StateT, VerdictT]):
         # Retries of one request may append the same event at the same time.
         self._awaited.setdefault(event.id, []).append(future)
         try:
-            position = await writer.append(self.topic, key, event)
+            position = await writer.acknowledged(await self.send(writer, key, event))
             verdict = await asyncio.wait_for(future, writer.timeout)
         except TimeoutError:
             raise LogUnavailable("the event was appended but could not be read back") from None

@@ -16,7 +16,6 @@ from typing import Any, Literal
 from aiokafka.errors import KafkaError
 
 from hermes.domain import events as ev
-from hermes.domain.codec import encode
 from hermes.domain.execution import AttemptState, ExecutionState
 from hermes.domain.resources import Usage
 from hermes.errors import HermesError, LogUnavailable, NotFound, UserError
@@ -363,9 +362,7 @@ class Attempt:
         event = new_event(data, self._host.actor, correlation_id=self._execution.id)
         while True:
             try:
-                future = await self._host.events.send(
-                    self._host.fold.topic, self._execution.id, encode(event)
-                )
+                future = await self._host.fold.send(self._host.events, self._execution.id, event)
                 future.add_done_callback(_log_failure)
                 return
             except LogUnavailable as error:

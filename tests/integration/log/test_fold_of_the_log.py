@@ -11,6 +11,7 @@ import pytest
 
 from hermes.domain import codec
 from hermes.domain import events as ev
+from hermes.domain.events import Recorded
 from hermes.domain.ids import new_id
 from hermes.domain.pool import Applied, PoolState
 from hermes.domain.registry import RegistryApplied, RegistryState
@@ -142,11 +143,35 @@ async def test_the_same_event_appended_twice_at_once_is_answered_twice(pool: Poo
         assert fold.state.superseded == 2
 
 
-async def test_an_append_that_nobody_reads_back_is_told_as_unavailable(pool: Pool) -> None:
+async def test_an_own_event_that_is_the_very_next_is_folded_without_reading(pool: Pool) -> None:
+    async with folding(pool) as fold, pool.reader() as reader:
+        seen: list[Recorded] = []
+        fold.listen(lambda record, _: seen.append(record))
+        await append_requests(pool, 3)
+        await fold.catch_up()
+        data = a_request()
+        first = await fold.send(pool.writer, data.execution_id, new_event(data, "test"))
+        cancel = ev.ExecutionCancelRequested(execution_id=data.execution_id)
+        second = await fold.send(pool.writer, data.execution_id, new_event(cancel, "test"))
+        await asyncio.gather(first, second)
+        # Nobody follows, and nobody caught up.
+        assert fold.state.next_offset == 5
+        assert fold.state.live[data.execution_id].cancel_requested_at is not None
+        # It is what everybody else reads, the broker's time included.
+        reader.seek(0)
+        read: list[Recorded] = []
+        while len(read) < 5:
+            read += [recorded(one) for one in await reader.batch(wait=2.0)]
+        assert seen == read
+
+
+async def test_an_own_event_behind_what_was_not_read_waits_for_that(pool: Pool) -> None:
     async with folding(pool) as fold, LogWriter(pool.settings.bootstrap, timeout=1.0) as writer:
+        await append_requests(pool, 1)
         data = a_request()
         with pytest.raises(LogUnavailable, match="could not be read back"):
             await fold.append(writer, data.execution_id, new_event(data, "test"))
+        assert fold.state.next_offset == 0
         await fold.catch_up()
         assert data.execution_id in fold.state.live
 

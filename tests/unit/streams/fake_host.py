@@ -137,6 +137,9 @@ class FakeFold:
         self.state = PoolPartition().state
         self.state.next_offset = 42
 
+    async def send(self, writer: FakeWriter, key: str, event: Event) -> asyncio.Future[Any]:
+        return await writer.send(self.topic, key, encode(event))
+
     async def reached(self, offset: int, timeout: float) -> bool:
         return self.state.next_offset > offset
 

@@ -22,9 +22,13 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What an acknowledgement says: where the record stands."""
+    """What an acknowledgement says: where the record stands. Nothing of its time, so it must be
+    read to be folded."""
 
     offset: int
+    partition: int = 0
+    timestamp: int = -1
+    timestamp_type: int = 0
 
 
 class FakeWriter:

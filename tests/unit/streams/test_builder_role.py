@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hermes.domain import events as ev
+from hermes.domain.codec import decode
 from hermes.domain.events import Event
 from hermes.domain.resources import Position
 from hermes.settings import Settings
@@ -23,6 +24,7 @@ from tests.unit.domain.making import (
     id_at,
     registered,
 )
+from tests.unit.streams.fake_log import Stored
 
 
 class FakeEnds:
@@ -46,6 +48,16 @@ class Stage:
         self.builder = Builder(Settings(home=home, kafka="localhost:1"))
         self.pool, self.registry = PoolPartition(), RegistryPartition()
         reader.state = self.builder.registry.state
+
+    async def send(self, topic: str, key: str, value: bytes) -> asyncio.Future[Any]:
+        event = decode(value)
+        assert isinstance(event, Event)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_result(Stored((await self.append(topic, key, event)).offset))
+        return future
+
+    async def acknowledged(self, future: asyncio.Future[Any]) -> Position:
+        return Position("", 0, (await future).offset)
 
     async def append(self, topic: str, key: str, event: Event) -> Position:
         into = self.pool if topic == self.builder.pool.topic else self.registry
