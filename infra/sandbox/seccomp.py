@@ -119,7 +119,9 @@ class Filters:
         self._files: dict[bool, int] = {}  # by whether netlink is allowed
 
     def open(self) -> None:
-        """Write them. Raises OSError."""
+        """Write them. Raises OSError, also where it would kill every program."""
+        if not supported():
+            raise OSError("the filter of system calls knows x86_64 only")
         for netlink in (False, True):
             flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
             self._files[netlink] = os.memfd_create("hermes-seccomp", flags)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import random
 import struct
 
@@ -116,3 +117,9 @@ def test_the_files_of_the_filters_hold_them_whole() -> None:
     held = [os.pread(filters.file(netlink=either), 1 << 16, 0) for either in (False, True)]
     filters.close()
     assert held == [seccomp.program(), seccomp.program(netlink=True)]
+
+
+def test_on_another_machine_no_sandbox_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    with pytest.raises(OSError, match="knows x86_64 only"):
+        seccomp.Filters().open()
