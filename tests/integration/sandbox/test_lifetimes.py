@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Taken:
         a moment more, as their sandboxes still talk to the engine in this same process."""
         give_up = time.monotonic() + _PATIENCE
         while (now := Taken()).exceeds(self):
-            new = {*now.descriptors, *now.mounts} - {*self.descriptors, *self.mounts}
+            new = Counter(now.descriptors + now.mounts) - Counter(self.descriptors + self.mounts)
             assert time.monotonic() < give_up, new
             await asyncio.sleep(0.1)
 
