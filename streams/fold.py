@@ -54,6 +54,7 @@ class LogFold(Generic[StateT, VerdictT]):
         self._awaited: dict[str, list[asyncio.Future[VerdictT]]] = {}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._lock = asyncio.Lock()
+        self._failure: Exception | None = None
 
     def listen(self, listener: Listener[VerdictT]) -> Callable[[], None]:
         """Call `listener` with every record folded from now on; returns how to stop that."""
@@ -129,7 +130,9 @@ class LogFold(Generic[StateT, VerdictT]):
         if sent.cancelled() or sent.exception() is not None:
             return
         stored = sent.result()
-        if stored.offset == self.state.next_offset and stored.timestamp_type == _LOG_APPEND_TIME:
+        if stored.offset != self.state.next_offset or stored.timestamp_type != _LOG_APPEND_TIME:
+            return
+        try:
             self.take(
                 Recorded(
                     topic=self.topic,
@@ -140,6 +143,9 @@ class LogFold(Generic[StateT, VerdictT]):
                     event=decode(value),
                 )
             )
+        except Exception as error:
+            # Nobody awaits this: whoever reads on fails with it, as if it had been read.
+            self._failure = error
 
     async def append(self, writer: LogWriter, key: str, event: Event) -> tuple[int, VerdictT]:
         """Append and read on to the event itself: its offset and what the fold made of it.
@@ -178,6 +184,8 @@ class LogFold(Generic[StateT, VerdictT]):
         return True
 
     def _fold(self, records: list[Recorded]) -> None:
+        if self._failure is not None:
+            raise self._failure
         for record in records:
             if record.offset < self.state.next_offset:
                 continue

@@ -16,6 +16,7 @@ from streams import fold as fold_module
 from streams.fold import LogFold
 from streams.log import recorded
 from tests.unit.domain.making import NOW_MS, POOL, TOPIC, event, id_at, key_of, requested
+from tests.unit.streams.fake_log import FakeWriter, Stored
 
 
 def raw(offset: int, data: ev.EventData, value: bytes | None = None) -> ConsumerRecord:
@@ -133,3 +134,30 @@ async def test_who_waits_for_an_offset_is_woken_by_it_and_no_sooner() -> None:
     fold.take(recorded(records[1]))
     fold.take(recorded(records[2]))
     assert await waiting[1]
+
+
+class PromptWriter(FakeWriter):
+    """Acknowledges at once, with the broker's time."""
+
+    async def send(self, *args: Any, **more: Any) -> asyncio.Future[Any]:
+        await super().send(*args, **more)
+        stored = Stored(len(self.sent) - 1, timestamp=NOW_MS, timestamp_type=1)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_result(stored)
+        return future
+
+
+async def test_what_fails_at_an_own_event_ends_who_reads_on() -> None:
+    fold = fold_of(FakeReader([]))
+    following = asyncio.create_task(fold.follow())
+    await asyncio.sleep(0.01)
+    assert not following.done()
+
+    def fail(*_: object) -> None:
+        raise ValueError("no room in the journal")
+
+    fold.listen(fail)
+    writer: Any = PromptWriter()
+    await fold.send(writer, "key", event(requested(id_at(0)), 0))
+    with pytest.raises(ValueError, match="no room in the journal"):
+        await asyncio.wait_for(following, 2.0)
